@@ -1,0 +1,52 @@
+# plimsoll: `make paper` runs the main job, `make test` proves that it works.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UVENV := .uv
+# uv from the PATH where there is one; otherwise one in a private environment, which works where the
+# system's Python is externally managed as well.
+UV := $(shell command -v uv 2>/dev/null || echo $(UVENV)/bin/uv)
+PYTHON ?= python3.11
+
+.PHONY: help setup paper test lint lock bench clean
+
+help: ## Show this help
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(UVENV)/bin/uv:
+	@echo "getting uv into $(UVENV)"
+	@python3 -m venv $(UVENV) && $(UVENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(STAMP): requirements.lock pyproject.toml $(filter $(UVENV)/bin/uv,$(UV))
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV) 2>/dev/null || $(UV) venv --quiet --allow-existing --python '>=3.11' $(VENV)
+	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@echo "$(CURDIR)" > $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/plimsoll.pth
+	@printf '#!%s\nimport sys\nfrom daemon.cli import main\nsys.exit(main())\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/plimsoll && chmod +x $(BIN)/plimsoll
+	@touch $@
+
+setup: $(STAMP) ## Make .venv from the hash-locked requirements.lock
+
+paper: setup ## Run a paper trading day on real prices
+	@$(BIN)/plimsoll paper
+
+test: setup ## Run every linter, type check, import contract and test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/pyright --warnings
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q -n 2 --dist loadgroup
+
+lint: setup ## Linters and types alone
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/pyright --warnings && $(BIN)/lint-imports
+
+lock: ## Resolve requirements.lock anew (hashes, no index hosts)
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --all-extras --quiet pyproject.toml -o requirements.lock
+
+bench: setup ## Measure this machine; one JSON line each
+	@for f in bench/bench_*.py; do $(BIN)/python $$f || exit 1; done
+
+clean: ## Remove the environment and caches
+	@rm -rf $(VENV) $(UVENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""What any room may say, and how it travels. Imports no other room."""

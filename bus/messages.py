@@ -1,0 +1,612 @@
+"""The message union: everything one room may say to another.
+
+Theory of operation. A message is a frozen struct. Data are nouns (`Quote`), commands imperative (`SubmitOrder`),
+facts past tense (`OrderFilled`). Each type has one producing room, named in its docstring. Units come last in every
+name: `_e5` prices, `_e2` volumes, `_ns` UTC nanoseconds, money in the account's smallest unit. `ts_event_ns` is the
+venue's time, `ts_init_ns` ours; what arrives is ordered by the inbox's sequence number and by nothing else.
+
+Messages encode as arrays, so fields are positional: a new field goes to the end, with a default; a type never changes.
+"""
+
+import enum
+
+import msgspec
+
+from bus.values import Instrument, OrderType, Side, TimeInForce
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True, gc=False):
+    """Base of every message."""
+
+
+# --- market data -----------------------------------------------------------------------------------------------
+
+
+class Quote(Message, frozen=True, kw_only=True):
+    """Best bid and ask of a symbol. Produced by adapters. Both sides are always present and positive."""
+
+    symbol: str
+    bid_e5: int
+    ask_e5: int
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class Bar(Message, frozen=True, kw_only=True):
+    """One closed bar of bid prices. Produced by the core from quotes; admissible from `ts_close_ns` on.
+
+    `spread_e5` is the last ask minus bid in the bar; `quotes` counts the quotes that made it.
+    """
+
+    symbol: str
+    period_ns: int
+    ts_open_ns: int
+    ts_close_ns: int
+    open_e5: int
+    high_e5: int
+    low_e5: int
+    close_e5: int
+    spread_e5: int
+    quotes: int
+
+
+class ClockTick(Message, frozen=True, kw_only=True):
+    """Time has passed. Produced by shells: at bar boundaries, and every second in real time."""
+
+    ts_init_ns: int
+
+
+# --- forecasts -------------------------------------------------------------------------------------------------
+
+
+class ForecastRequested(Message, frozen=True, kw_only=True):
+    """A closed bar asks for forecasts. Produced by the core, answered by models.serve, never awaited by the core.
+
+    Carries the newest bars, oldest first, so that the answer depends on nothing but this message: inference keeps no
+    state, may run anywhere, and may be restarted at any time. The columns have equal lengths.
+    """
+
+    request_id: str
+    symbol: str
+    as_of_ns: int
+    period_ns: int
+    horizons: tuple[int, ...]
+    deadline_ns: int
+    ts_open_ns: tuple[int, ...]
+    open_e5: tuple[int, ...]
+    high_e5: tuple[int, ...]
+    low_e5: tuple[int, ...]
+    close_e5: tuple[int, ...]
+    spread_e5: tuple[int, ...]
+    quotes: tuple[int, ...]
+
+
+class HorizonForecast(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One model's view of one horizon: the bid close `horizon` bars ahead, and its scale (one sigma)."""
+
+    horizon: int
+    point_e5: int
+    sigma_e5: int
+
+
+class Forecast(Message, frozen=True, kw_only=True):
+    """One model's uncalibrated answer to one request. Produced by models.serve. Expires at `expires_ns`."""
+
+    request_id: str
+    symbol: str
+    model_id: str
+    as_of_ns: int
+    expires_ns: int
+    horizons: tuple[HorizonForecast, ...]
+    ts_init_ns: int
+    latency_ns: int = 0
+
+
+class ForecastMissed(Message, frozen=True, kw_only=True):
+    """A forecast that did not come: `late`, `not_finite`, `error`, `no_history` or `unavailable`.
+
+    Produced by models.serve and by shells. `model_id` is empty where no model was reached.
+    """
+
+    request_id: str
+    symbol: str
+    model_id: str
+    reason: str
+    detail: str
+    ts_init_ns: int
+
+
+class PatternSeen(Message, frozen=True, kw_only=True):
+    """The autoencoder met a window it reconstructs badly, or a named pattern was seen. Produced by models.serve.
+
+    `error_ppm` is the reconstruction error and `threshold_ppm` the alarm level, both in millionths of the normalised
+    unit; `percentile` is where the error lies among the validation errors (0 to 100); `candles` are the offsets
+    (0 = newest) of the candles that differ most.
+    """
+
+    request_id: str
+    symbol: str
+    pattern: str
+    model_id: str
+    as_of_ns: int
+    error_ppm: int
+    threshold_ppm: int
+    percentile: float
+    candles: tuple[int, ...]
+    ts_init_ns: int
+
+
+class Band(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """A calibrated central interval: the bid close lies within with probability `level_ppm` / 1e6.
+
+    `bounded` is False where the calibration set is too small for the level (k > n); the limits are then meaningless.
+    """
+
+    level_ppm: int
+    lower_e5: int
+    upper_e5: int
+    bounded: bool
+
+
+class CalibratedHorizon(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One horizon of a calibrated forecast; `bands` are in the configured order of levels, widest first."""
+
+    horizon: int
+    point_e5: int
+    sigma_e5: int
+    bands: tuple[Band, ...]
+
+
+class CalibratedForecast(Message, frozen=True, kw_only=True):
+    """A forecast with intervals whose truth is measured. Produced by the core. `active` marks the model that trades."""
+
+    request_id: str
+    symbol: str
+    model_id: str
+    active: bool
+    as_of_ns: int
+    expires_ns: int
+    close_e5: int
+    horizons: tuple[CalibratedHorizon, ...]
+    ts_init_ns: int
+
+
+class ForecastResolved(Message, frozen=True, kw_only=True):
+    """The truth arrived for one horizon of a calibrated forecast. Produced by the core, `horizon` bars later.
+
+    `covered` says for each band whether the bid close lay within (limits included).
+    """
+
+    symbol: str
+    model_id: str
+    active: bool
+    horizon: int
+    as_of_ns: int
+    close_e5: int
+    point_e5: int
+    sigma_e5: int
+    actual_e5: int
+    bands: tuple[Band, ...]
+    covered: tuple[bool, ...]
+    ts_init_ns: int
+
+
+class ModelAdmitted(Message, frozen=True, kw_only=True):
+    """A verified artifact may speak. Produced by the daemon's admission; the last one with `active` trades.
+
+    `scores` holds, per horizon, the nonconformity scores |y - point| / sigma of the calibration split, in time order.
+    """
+
+    model_id: str
+    kind: str
+    symbol: str
+    active: bool
+    horizons: tuple[int, ...]
+    scores: tuple[tuple[float, ...], ...]
+    ts_init_ns: int
+
+
+# --- intents and orders ----------------------------------------------------------------------------------------
+
+
+class Intent(Message, frozen=True, kw_only=True):
+    """What a strategy wants. Produced by strategies; held against every limit before it becomes an order.
+
+    `action` is `enter` (open a position on `side`) or `exit` (close the strategy's position `position_id`).
+    `reference_e5` is the price the decision saw (ask to buy, bid to sell). `stop_loss_e5` is required to enter.
+    `order_type` MARKET ignores `price_e5`; a LIMIT or STOP entry rests at `price_e5` until `valid_until_ns` (0 = GTC).
+    `edge_e5` is the distance by which the interval clears the cost, `scale_e5` the forecast's sigma; sizing uses both.
+    """
+
+    intent_id: str
+    strategy: str
+    symbol: str
+    action: str
+    side: Side
+    reason: str
+    reference_e5: int
+    ts_init_ns: int
+    stop_loss_e5: int = 0
+    take_profit_e5: int = 0
+    trailing_e5: int = 0
+    position_id: str = ""
+    order_type: OrderType = OrderType.MARKET
+    price_e5: int = 0
+    valid_until_ns: int = 0
+    horizon: int = 0
+    point_e5: int = 0
+    edge_e5: int = 0
+    scale_e5: int = 0
+    model_id: str = ""
+    request_id: str = ""
+
+
+class IntentRefused(Message, frozen=True, kw_only=True):
+    """A limit said no. Produced by risk.gate. `would_pass` says in words what would have passed."""
+
+    intent_id: str
+    strategy: str
+    symbol: str
+    rule: str
+    limit: str
+    value: str
+    would_pass: str
+    ts_init_ns: int
+
+
+class SubmitOrder(Message, frozen=True, kw_only=True):
+    """Place an order. Produced by risk.gate, durable before it leaves. `client_order_id` is the idempotency key.
+
+    MARKET ignores `limit_e5` and `trigger_e5`; LIMIT needs `limit_e5`; STOP needs `trigger_e5`; STOP_LIMIT needs
+    both. `stop_loss_e5` and `take_profit_e5` are absolute prices, 0 = none; `trailing_e5` is the distance at which the
+    stop follows, 0 = fixed. `position_id` set means: close that position (never more than it holds).
+    `reference_e5` is the price the decision saw, for slippage; `expires_ns` belongs to GTD.
+    """
+
+    client_order_id: str
+    intent_id: str
+    strategy: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    volume_e2: int
+    reference_e5: int
+    ts_init_ns: int
+    time_in_force: TimeInForce = TimeInForce.IOC
+    limit_e5: int = 0
+    trigger_e5: int = 0
+    expires_ns: int = 0
+    stop_loss_e5: int = 0
+    take_profit_e5: int = 0
+    trailing_e5: int = 0
+    position_id: str = ""
+    reason: str = ""
+    expected_profit: int = 0
+
+
+class CancelOrder(Message, frozen=True, kw_only=True):
+    """Withdraw a resting order. Produced by the core."""
+
+    client_order_id: str
+    symbol: str
+    reason: str
+    ts_init_ns: int
+
+
+class AmendProtection(Message, frozen=True, kw_only=True):
+    """Replace both protective levels of a position; 0 removes one. Produced by the core."""
+
+    position_id: str
+    symbol: str
+    stop_loss_e5: int
+    take_profit_e5: int
+    trailing_e5: int
+    reason: str
+    ts_init_ns: int
+
+
+# --- what the venue tells --------------------------------------------------------------------------------------
+
+
+class OrderAccepted(Message, frozen=True, kw_only=True):
+    """The venue took the order. Produced by adapters."""
+
+    client_order_id: str
+    order_id: str
+    symbol: str
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class OrderRejected(Message, frozen=True, kw_only=True):
+    """The venue refused an order, cancel or amendment. Produced by adapters. `code` is the venue's, in capitals."""
+
+    client_order_id: str
+    symbol: str
+    code: str
+    text: str
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class OrderCancelled(Message, frozen=True, kw_only=True):
+    """An order ended unfilled or partly filled: cancelled by us, by the venue, or an IOC remainder. By adapters."""
+
+    client_order_id: str
+    symbol: str
+    reason: str
+    filled_e2: int
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class OrderExpired(Message, frozen=True, kw_only=True):
+    """A good-till-date order reached its date. Produced by adapters."""
+
+    client_order_id: str
+    symbol: str
+    filled_e2: int
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class OrderUnknown(Message, frozen=True, kw_only=True):
+    """A command was written and not answered. Neither done nor refused; its symbol takes no new risk. By adapters."""
+
+    client_order_id: str
+    symbol: str
+    ts_init_ns: int
+
+
+class OrderFilled(Message, frozen=True, kw_only=True):
+    """One deal. Produced by adapters; known by `deal_id` and folded once, however often it is told.
+
+    A deal either opens (or adds to) a position, or closes (part of) one: `closing` says which, and a deal that turns a
+    netted position round is told as two. Money is in the account's smallest unit, charges negative.
+
+    `commission` is this deal's own charge. On a closing deal the venue books to the balance: `gross_profit`,
+    `booked_commission` (both sides of the closed volume), `booked_swap` and `conversion_fee`; these four add up
+    exactly to the change of balance. On an opening deal all four are 0 and the balance does not move.
+    `cause` is `order`, `stop_loss`, `take_profit`, `trailing_stop` or `stop_out`; `level_e5` is the level that
+    triggered a protective fill (0 for orders). `remaining_e2` is what is left of the position.
+    """
+
+    deal_id: str
+    client_order_id: str
+    order_id: str
+    position_id: str
+    symbol: str
+    side: Side
+    volume_e2: int
+    price_e5: int
+    closing: bool
+    cause: str
+    remaining_e2: int
+    commission: int
+    gross_profit: int
+    booked_commission: int
+    booked_swap: int
+    conversion_fee: int
+    balance: int
+    bid_e5: int
+    ask_e5: int
+    ts_event_ns: int
+    ts_init_ns: int
+    level_e5: int = 0
+    order_done: bool = True
+
+
+class ProtectionChanged(Message, frozen=True, kw_only=True):
+    """The venue holds these protective levels for a position, 0 = none. Produced by adapters."""
+
+    position_id: str
+    symbol: str
+    stop_loss_e5: int
+    take_profit_e5: int
+    trailing_e5: int
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class SwapCharged(Message, frozen=True, kw_only=True):
+    """A night's swap was added to a position; it reaches the balance with the closing deal. Produced by adapters."""
+
+    position_id: str
+    symbol: str
+    amount: int
+    nights: int
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class PositionState(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One open position as the venue tells it. `price_e5` is the volume-weighted entry."""
+
+    position_id: str
+    symbol: str
+    side: Side
+    volume_e2: int
+    price_e5: int
+    stop_loss_e5: int
+    take_profit_e5: int
+    commission: int
+    swap: int
+    client_order_id: str = ""
+    ts_open_ns: int = 0
+
+
+class OrderState(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One resting order as the venue tells it."""
+
+    client_order_id: str
+    order_id: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    volume_e2: int
+    filled_e2: int = 0
+
+
+class AccountSnapshot(Message, frozen=True, kw_only=True):
+    """All the venue knows about the account. Produced by adapters at start and after every reconnect."""
+
+    account_id: str
+    currency: str
+    money_digits: int
+    hedged: bool
+    leverage: int
+    balance: int
+    positions: tuple[PositionState, ...]
+    orders: tuple[OrderState, ...]
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+# --- operators, halts, life cycle ------------------------------------------------------------------------------
+
+
+class HaltLevel(enum.IntEnum):
+    """How far a halt goes; each level includes the ones below."""
+
+    NONE = 0
+    NO_NEW_RISK = 1
+    CANCEL_ENTRIES = 2
+    FLATTEN = 3
+
+
+class HaltTrading(Message, frozen=True, kw_only=True):
+    """Stop taking risk. Produced by operators (command line, file, signal) and by shells."""
+
+    level: HaltLevel
+    source: str
+    operator: str
+    reason: str
+    ts_init_ns: int
+
+
+class ResumeTrading(Message, frozen=True, kw_only=True):
+    """Lift every latched halt. Produced by a named operator with a reason."""
+
+    operator: str
+    reason: str
+    ts_init_ns: int
+
+
+class HaltLatched(Message, frozen=True, kw_only=True):
+    """A halt is in force until somebody lifts it. Produced by the core. `rule` is what broke, or who asked."""
+
+    level: HaltLevel
+    rule: str
+    limit: str
+    value: str
+    reason: str
+    ts_init_ns: int
+
+
+class HaltLifted(Message, frozen=True, kw_only=True):
+    """Trading may take risk again. Produced by the core."""
+
+    operator: str
+    reason: str
+    ts_init_ns: int
+
+
+class ReconcileFound(Message, frozen=True, kw_only=True):
+    """The book and the venue's snapshot disagree on one thing. Produced by the core."""
+
+    kind: str
+    subject: str
+    ours: str
+    theirs: str
+    ts_init_ns: int
+
+
+class RunStarted(Message, frozen=True, kw_only=True):
+    """The first message of every journal: all that the core is built from.
+
+    `config_json` holds the strategy and risk settings as JSON; `run_id` prefixes every client order id.
+    """
+
+    run_id: str
+    schema: int
+    mode: str
+    currency: str
+    money_digits: int
+    leverage: int
+    hedged: bool
+    period_ns: int
+    horizons: tuple[int, ...]
+    levels_ppm: tuple[int, ...]
+    instruments: tuple[Instrument, ...]
+    config_json: str
+    ts_init_ns: int
+
+
+class RunResumed(Message, frozen=True, kw_only=True):
+    """A process took the journal up again after a stop or a crash. Produced by shells; decides nothing."""
+
+    reason: str
+    ts_init_ns: int
+
+
+class RunEnded(Message, frozen=True, kw_only=True):
+    """No more input will come (end of data) or the operator stops. Produced by shells.
+
+    With `flatten` the core closes what is open; without it positions stay, protected by their stops.
+    """
+
+    reason: str
+    flatten: bool
+    ts_init_ns: int
+
+
+AnyMessage = (
+    Quote
+    | Bar
+    | ClockTick
+    | ForecastRequested
+    | Forecast
+    | ForecastMissed
+    | PatternSeen
+    | CalibratedForecast
+    | ForecastResolved
+    | ModelAdmitted
+    | Intent
+    | IntentRefused
+    | SubmitOrder
+    | CancelOrder
+    | AmendProtection
+    | OrderAccepted
+    | OrderRejected
+    | OrderCancelled
+    | OrderExpired
+    | OrderUnknown
+    | OrderFilled
+    | ProtectionChanged
+    | SwapCharged
+    | AccountSnapshot
+    | HaltTrading
+    | ResumeTrading
+    | HaltLatched
+    | HaltLifted
+    | ReconcileFound
+    | RunStarted
+    | RunResumed
+    | RunEnded
+)
+"""The tagged union that the codec encodes and decodes."""
+
+VenueCommand = SubmitOrder | CancelOrder | AmendProtection
+"""What a broker adapter must be able to carry out."""
+
+VenueFact = (
+    OrderAccepted
+    | OrderRejected
+    | OrderCancelled
+    | OrderExpired
+    | OrderUnknown
+    | OrderFilled
+    | ProtectionChanged
+    | SwapCharged
+)
+"""What a broker adapter tells about orders and positions."""
