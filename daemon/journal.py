@@ -199,7 +199,7 @@ class Journal:
         self.commits = 0
         self._segment_bytes = segment_bytes
         self._buffer = bytearray()
-        self._durable = True
+        self._durable = False  # an earlier process may have left records that only the kernel holds
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         files = segments(folder)
         if files:
@@ -230,7 +230,7 @@ class Journal:
         self._fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         os.write(self._fd, header)
         os.fsync(self._fd)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
         directory = os.open(self.folder, os.O_RDONLY)
         os.fsync(directory)
         os.close(directory)

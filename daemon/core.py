@@ -1,0 +1,625 @@
+"""The trading core: `process(seq, message) -> messages`. Synchronous, no clock, no I/O, no randomness.
+
+Theory of operation. Everything the core knows came in as a numbered message; everything it wants goes out as a
+message. It folds quotes into bars and marks, a closed bar into a forecast request, an answer into calibrated intervals
+(whose truth it measures when the bar at the horizon closes), intervals through strategies into intents, and intents
+through the risk gate into orders or refusals. The same inputs in the same order give the same outputs, byte for byte:
+that is what replay, recovery and the equality of paper and live rest on. Whatever would break it is a defect.
+
+What is counted here and not said (late answers, unknown models) is in `counters`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from risk.book import Book
+from risk.coverage import CoverageTracker
+from risk.gate import review
+from risk.halt import Halts
+from risk.policy import Policy
+from risk.reconcile import compare
+from risk.sizing import SizingSettings
+from strategies.contract import PositionView, Strategy
+
+from bus.errors import ConfigError, InvariantBroken
+from bus.messages import (
+    AccountSnapshot,
+    AmendProtection,
+    AnyMessage,
+    Bar,
+    CalibratedForecast,
+    CalibratedHorizon,
+    CancelOrder,
+    ClockTick,
+    Forecast,
+    ForecastMissed,
+    ForecastRequested,
+    ForecastResolved,
+    HaltLatched,
+    HaltLevel,
+    HaltLifted,
+    HaltTrading,
+    Intent,
+    IntentRefused,
+    ModelAdmitted,
+    OrderAccepted,
+    OrderCancelled,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    OrderUnknown,
+    PatternSeen,
+    ProtectionChanged,
+    Quote,
+    ResumeTrading,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    SubmitOrder,
+    SwapCharged,
+    VenueFact,
+)
+from bus.values import NS_PER_S, PRICE_SCALE, Instrument
+from models.bars import BarBuilder, BarWindow
+from models.conformal import Calibrator
+from strategies import load
+
+WINDOW_BARS = 256
+"""Bars that a forecast request carries; the longest look-back a model may have."""
+
+DECISIONS = (
+    CalibratedForecast,
+    Intent,
+    IntentRefused,
+    SubmitOrder,
+    CancelOrder,
+    AmendProtection,
+    HaltLatched,
+    HaltLifted,
+)
+"""The messages that `decisions_sha256` covers: everything the core decides, nothing it merely repeats."""
+
+EXIT_RETRY_NS = NS_PER_S
+"""A close that was rejected is tried again after this long."""
+
+NOTHING: tuple[AnyMessage, ...] = ()
+
+
+class StrategySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which strategy runs and with what parameters (see the strategy's own file)."""
+
+    name: str = "interval"
+    params: dict[str, bool | int | float | str] = {}
+
+
+class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `RunStarted.config_json` holds.
+
+    Attributes:
+        risk: every limit.
+        sizing: how an intent becomes a volume.
+        strategies: run in this order on each event.
+        slippage_allowance_e5: what a strategy must expect to lose to slippage, both sides together, in 1/100000.
+        forecast_deadline_ns: a forecast that arrives later than this after its bar closed is no forecast.
+        data: fingerprint of the input data in modes that run on recorded data; says that a resumed run is the same.
+    """
+
+    risk: Policy = Policy()
+    sizing: SizingSettings = SizingSettings()
+    strategies: tuple[StrategySettings, ...] = (StrategySettings(),)
+    slippage_allowance_e5: int = 4
+    forecast_deadline_ns: int = 5 * NS_PER_S
+    data: str = ""
+
+
+class Counters(msgspec.Struct):
+    """What the core met and did not act on."""
+
+    forecasts_late: int = 0
+    forecasts_unasked: int = 0
+    facts_repeated: int = 0
+    quotes_unknown: int = 0
+
+
+class _Asked(msgspec.Struct, gc=False):
+    """A request in flight and the bar it was asked on."""
+
+    bar_index: int
+    close_e5: int
+    deadline_ns: int
+
+
+class _Issued(msgspec.Struct, gc=False):
+    """An interval whose truth is still to come."""
+
+    due_index: int
+    model_id: str
+    as_of_ns: int
+    close_e5: int
+    horizon: CalibratedHorizon
+
+
+class _Market:
+    """What the core keeps for one symbol: bars, requests in flight, intervals waiting for their truth."""
+
+    __slots__ = ("active_model", "asked", "bar_index", "builder", "calibrators", "instrument", "issued", "window")
+
+    def __init__(self, instrument: Instrument, period_ns: int) -> None:
+        self.instrument = instrument
+        self.builder = BarBuilder(instrument.symbol, period_ns)
+        self.window = BarWindow(WINDOW_BARS)
+        self.bar_index = 0
+        self.asked: dict[str, _Asked] = {}
+        self.issued: deque[_Issued] = deque()
+        self.calibrators: dict[tuple[str, int], tuple[Calibrator, CoverageTracker]] = {}
+        self.active_model = ""
+
+
+class Core:
+    """The function, and the state it folds. The first message must be `RunStarted`."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.counters = Counters()
+        self.ended = False
+        self._markets: dict[str, _Market] = {}
+        self._run: RunStarted | None = None
+        self._quote_strategies: tuple[Strategy, ...] = ()
+        self._watch_quotes = False
+        self._exit_tried_ns: dict[str, int] = {}
+        self._said = 0
+        self._seq = 0
+        self._handlers: Mapping[type[AnyMessage], Callable[..., Sequence[AnyMessage]]] = {RunStarted: self._on_start}
+
+    # --- the function ------------------------------------------------------------------------------------------
+
+    def process(self, seq: int, message: AnyMessage) -> Sequence[AnyMessage]:
+        """Fold one message and say what follows from it.
+
+        Args:
+            seq: the message's place in the journal; strictly increasing.
+            message: anything that may enter.
+
+        Raises:
+            InvariantBroken: the books contradict themselves, or the message may not enter here.
+        """
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            what = "a run starts with RunStarted" if self._run is None else "it is something the core says"
+            raise InvariantBroken(f"record {seq}: {type(message).__name__} may not enter the core: {what}")
+        self._seq = seq
+        self._said = 0
+        return handler(message)
+
+    def _on_start(self, run: RunStarted) -> Sequence[AnyMessage]:
+        try:
+            settings = msgspec.json.decode(run.config_json, type=CoreSettings)
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"run {run.run_id}: settings cannot be read: {error}") from error
+        self._run = run
+        self.now_ns = run.ts_init_ns
+        self.settings = settings
+        self.book = Book(
+            currency=run.currency,
+            money_digits=run.money_digits,
+            leverage=run.leverage,
+            hedged=run.hedged,
+            instruments=run.instruments,
+        )
+        self.halts = Halts()
+        self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
+        self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
+        self._markets = {entry.symbol: _Market(entry, run.period_ns) for entry in run.instruments}
+        self.view = CoreView(self)
+        self._handlers = {
+            Quote: self._on_quote,
+            ClockTick: self._on_tick,
+            Forecast: self._on_forecast,
+            ForecastMissed: self._on_missed,
+            PatternSeen: self._on_pattern,
+            ModelAdmitted: self._on_admitted,
+            AccountSnapshot: self._on_snapshot,
+            HaltTrading: self._on_halt,
+            ResumeTrading: self._on_resume,
+            RunResumed: self._on_noted,
+            RunEnded: self._on_end,
+            OrderFilled: self._on_fact,
+            OrderAccepted: self._on_fact,
+            OrderRejected: self._on_fact,
+            OrderCancelled: self._on_fact,
+            OrderExpired: self._on_fact,
+            OrderUnknown: self._on_fact,
+            ProtectionChanged: self._on_fact,
+            SwapCharged: self._on_fact,
+        }
+        self._watch()
+        return NOTHING
+
+    # --- market data and time ----------------------------------------------------------------------------------
+
+    def _on_quote(self, quote: Quote) -> Sequence[AnyMessage]:
+        market = self._markets.get(quote.symbol)
+        if market is None:
+            self.counters.quotes_unknown += 1
+            return NOTHING
+        self.now_ns = max(self.now_ns, quote.ts_init_ns)
+        self.book.mark(quote)
+        bar = market.builder.on_quote(quote)
+        if bar is None and not self._watch_quotes:
+            return NOTHING
+        out: list[AnyMessage] = []
+        if bar is not None:
+            self._close_bar(market, bar, out)
+        self._guard(out)
+        if not self.ended:
+            for strategy in self._quote_strategies:
+                self._decide(strategy.on_quote(quote, self.view), out)
+        return out
+
+    def _on_tick(self, tick: ClockTick) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, tick.ts_init_ns)
+        out: list[AnyMessage] = []
+        for market in self._markets.values():
+            bar = market.builder.on_time(tick.ts_init_ns)
+            if bar is not None:
+                self._close_bar(market, bar, out)
+        self._guard(out)
+        return out
+
+    def _close_bar(self, market: _Market, bar: Bar, out: list[AnyMessage]) -> None:
+        out.append(bar)
+        market.window.append(bar)
+        market.bar_index += 1
+        self.book.on_bar(bar.symbol)
+        self._resolve(market, bar, out)
+        if self.ended:
+            return
+        for strategy in self.strategies:
+            self._decide(strategy.on_bar(bar, self.view), out)
+        if market.calibrators:
+            out.append(self._ask(market, bar))
+
+    def _ask(self, market: _Market, bar: Bar) -> ForecastRequested:
+        run = self._started()
+        request = market.window.request(
+            request_id=f"{bar.symbol}-{bar.ts_close_ns // NS_PER_S}",
+            symbol=bar.symbol,
+            as_of_ns=bar.ts_close_ns,
+            period_ns=bar.period_ns,
+            horizons=run.horizons,
+            deadline_ns=self.now_ns + self.settings.forecast_deadline_ns,
+        )
+        if len(market.asked) > 64:  # answers that never came
+            market.asked.pop(next(iter(market.asked)))
+        market.asked[request.request_id] = _Asked(market.bar_index, bar.close_e5, request.deadline_ns)
+        return request
+
+    def _resolve(self, market: _Market, bar: Bar, out: list[AnyMessage]) -> None:
+        """Hold the intervals that are due against the close that came, and let the calibrators learn from it."""
+        waiting = market.issued
+        for _ in range(len(waiting)):
+            issued = waiting.popleft()
+            if issued.due_index > market.bar_index:
+                waiting.append(issued)
+                continue
+            entry = market.calibrators.get((issued.model_id, issued.horizon.horizon))
+            actual = bar.close_e5
+            view = issued.horizon
+            covered = tuple(not band.bounded or band.lower_e5 <= actual <= band.upper_e5 for band in view.bands)
+            if entry is not None:
+                calibrator, tracker = entry
+                calibrator.update(abs(actual - view.point_e5) / view.sigma_e5)
+                tracker.add(covered=covered[0])
+            out.append(
+                ForecastResolved(
+                    symbol=bar.symbol,
+                    model_id=issued.model_id,
+                    active=issued.model_id == market.active_model,
+                    horizon=view.horizon,
+                    as_of_ns=issued.as_of_ns,
+                    close_e5=issued.close_e5,
+                    point_e5=view.point_e5,
+                    sigma_e5=view.sigma_e5,
+                    actual_e5=actual,
+                    bands=view.bands,
+                    covered=covered,
+                    ts_init_ns=self.now_ns,
+                )
+            )
+
+    def _guard(self, out: list[AnyMessage]) -> None:
+        """Halts on floating equity, and the rule that every open position has a stop or is being flattened."""
+        latched = self.halts.check(self.book, self.settings.risk, self.now_ns)
+        if latched is not None:
+            self._latch(latched, out)
+        if self.book.positions:
+            self._protect(out)
+
+    def _protect(self, out: list[AnyMessage]) -> None:
+        grace_ns = self.settings.risk.protect_within_s * NS_PER_S
+        # Asked on every event, not once: a close that the venue rejected is sent again.
+        flatten = self.ended or self.halts.level >= HaltLevel.FLATTEN
+        for position in tuple(self.book.positions.values()):
+            if flatten:
+                self._exit(position.position_id, "flatten", out)
+            elif position.stop_loss_e5 == 0 and self.now_ns - position.ts_open_ns > grace_ns:
+                self._exit(position.position_id, "unprotected", out)
+
+    # --- forecasts ---------------------------------------------------------------------------------------------
+
+    def _on_admitted(self, model: ModelAdmitted) -> Sequence[AnyMessage]:
+        market = self._markets.get(model.symbol)
+        if market is None:
+            raise InvariantBroken(f"model {model.model_id} was admitted for {model.symbol}, which is not traded")
+        levels = self._started().levels_ppm
+        for horizon, scores in zip(model.horizons, model.scores, strict=True):
+            market.calibrators[model.model_id, horizon] = (Calibrator(levels, scores), CoverageTracker(levels[0]))
+        if model.active:
+            market.active_model = model.model_id
+        return NOTHING
+
+    def _on_forecast(self, forecast: Forecast) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, forecast.ts_init_ns)
+        market = self._markets.get(forecast.symbol)
+        asked = market.asked.get(forecast.request_id) if market else None
+        if market is None or asked is None:
+            self.counters.forecasts_unasked += 1
+            return NOTHING
+        if self.now_ns > asked.deadline_ns:
+            self.counters.forecasts_late += 1
+            return (
+                ForecastMissed(
+                    request_id=forecast.request_id,
+                    symbol=forecast.symbol,
+                    model_id=forecast.model_id,
+                    reason="late",
+                    detail=f"{(self.now_ns - asked.deadline_ns) / 1e6:.0f} ms after the deadline",
+                    ts_init_ns=self.now_ns,
+                ),
+            )
+        horizons: list[CalibratedHorizon] = []
+        for view in forecast.horizons:
+            entry = market.calibrators.get((forecast.model_id, view.horizon))
+            if entry is None or view.sigma_e5 < 1:
+                continue
+            horizons.append(
+                CalibratedHorizon(
+                    horizon=view.horizon,
+                    point_e5=view.point_e5,
+                    sigma_e5=view.sigma_e5,
+                    bands=entry[0].interval(view.point_e5, view.sigma_e5),
+                )
+            )
+        if not horizons:
+            self.counters.forecasts_unasked += 1
+            return NOTHING
+        active = forecast.model_id == market.active_model
+        calibrated = CalibratedForecast(
+            request_id=forecast.request_id,
+            symbol=forecast.symbol,
+            model_id=forecast.model_id,
+            active=active,
+            as_of_ns=forecast.as_of_ns,
+            expires_ns=forecast.expires_ns,
+            close_e5=asked.close_e5,
+            horizons=tuple(horizons),
+            ts_init_ns=self.now_ns,
+        )
+        for view in horizons:
+            due = asked.bar_index + view.horizon
+            market.issued.append(_Issued(due, forecast.model_id, forecast.as_of_ns, asked.close_e5, view))
+        out: list[AnyMessage] = [calibrated]
+        if active and not self.ended:
+            for strategy in self.strategies:
+                self._decide(strategy.on_forecast(calibrated, self.view), out)
+        return out
+
+    def _on_missed(self, missed: ForecastMissed) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, missed.ts_init_ns)
+        return NOTHING
+
+    def _on_pattern(self, pattern: PatternSeen) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, pattern.ts_init_ns)
+        return NOTHING
+
+    # --- intents and orders ------------------------------------------------------------------------------------
+
+    def _decide(self, intents: Sequence[Intent], out: list[AnyMessage]) -> None:
+        for wanted in intents:
+            self._said += 1
+            # Unique for ever: the sequence number never repeats within a journal, the run id tells journals apart.
+            intent_id = f"{self._started().run_id}-{self._seq}-{self._said}"
+            intent = msgspec.structs.replace(wanted, intent_id=intent_id, ts_init_ns=self.now_ns)
+            out.append(intent)
+            answer = review(
+                intent,
+                self.book,
+                self.settings.risk,
+                self.settings.sizing,
+                self.now_ns,
+                client_order_id=intent_id,
+                size_multiplier_ppm=self._size_multiplier(intent),
+                halt_level=self.halts.level,
+            )
+            if isinstance(answer, SubmitOrder):
+                self.book.sent(answer, self.now_ns)
+                self._watch()
+            out.append(answer)
+
+    def _size_multiplier(self, intent: Intent) -> int:
+        market = self._markets.get(intent.symbol)
+        entry = market.calibrators.get((intent.model_id, intent.horizon)) if market else None
+        return entry[1].size_multiplier_ppm() if entry else 1_000_000
+
+    def _exit(self, position_id: str, reason: str, out: list[AnyMessage]) -> None:
+        """Close a position on the core's own account, unless a close is on its way."""
+        position = self.book.positions[position_id]
+        tried_ns = self._exit_tried_ns.get(position_id)
+        if self.book.closing(position_id) or (tried_ns is not None and self.now_ns - tried_ns < EXIT_RETRY_NS):
+            return
+        self._exit_tried_ns[position_id] = self.now_ns
+        quote = self.book.quotes.get(position.symbol)
+        reference = 0 if quote is None else quote.bid_e5 if position.side > 0 else quote.ask_e5
+        intent = Intent(
+            intent_id="",
+            strategy=position.strategy,
+            symbol=position.symbol,
+            action="exit",
+            side=position.side.opposite,
+            reason=reason,
+            reference_e5=reference,
+            ts_init_ns=self.now_ns,
+            position_id=position_id,
+        )
+        self._decide((intent,), out)
+
+    def _on_fact(self, fact: VenueFact) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, fact.ts_init_ns)
+        if not self.book.fold(fact):
+            self.counters.facts_repeated += 1
+            return NOTHING
+        out: list[AnyMessage] = []
+        if isinstance(fact, OrderFilled):
+            if fact.remaining_e2 == 0:
+                self._exit_tried_ns.pop(fact.position_id, None)
+            self._guard(out)  # an entry that was in flight when all was flattened is closed here
+        self._watch()
+        return out
+
+    def _watch(self) -> None:
+        """Quotes need more than bars and marks only while something is at risk or a strategy reads them."""
+        self._watch_quotes = bool(self._quote_strategies or self.book.positions)
+
+    # --- account, operators, life cycle ------------------------------------------------------------------------
+
+    def _on_snapshot(self, snapshot: AccountSnapshot) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, snapshot.ts_init_ns)
+        out: list[AnyMessage] = []
+        if self.book.balance is None:
+            self.book.apply_snapshot(snapshot)
+        else:
+            found = compare(self.book, snapshot)
+            out.extend(found)
+            if found:
+                halt = HaltTrading(
+                    level=HaltLevel.NO_NEW_RISK,
+                    source="reconcile",
+                    operator="plimsoll",
+                    reason=f"{len(found)} differences between the book and the venue",
+                    ts_init_ns=self.now_ns,
+                )
+                self._latch(self.halts.on_command(halt), out)
+        self._watch()
+        return out
+
+    def _on_halt(self, halt: HaltTrading) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, halt.ts_init_ns)
+        out: list[AnyMessage] = []
+        self._latch(self.halts.on_command(halt), out)
+        return out
+
+    def _latch(self, latched: HaltLatched, out: list[AnyMessage]) -> None:
+        out.append(latched)
+        if latched.level >= HaltLevel.CANCEL_ENTRIES:
+            self._cancel_entries(latched.rule, out)
+        if latched.level >= HaltLevel.FLATTEN:
+            self._flatten(latched.rule, out)
+
+    def _cancel_entries(self, reason: str, out: list[AnyMessage]) -> None:
+        for order in self.book.resting_entries():
+            cancel = CancelOrder(
+                client_order_id=order.client_order_id, symbol=order.symbol, reason=reason, ts_init_ns=self.now_ns
+            )
+            self.book.sent(cancel, self.now_ns)
+            out.append(cancel)
+
+    def _flatten(self, reason: str, out: list[AnyMessage]) -> None:
+        for position_id in tuple(self.book.positions):
+            self._exit(position_id, reason, out)
+
+    def _on_resume(self, resume: ResumeTrading) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, resume.ts_init_ns)
+        lifted = self.halts.lift(resume)
+        if lifted is None:
+            return NOTHING
+        self.book.reset_references()
+        return (lifted,)
+
+    def _on_noted(self, resumed: RunResumed) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, resumed.ts_init_ns)
+        return NOTHING
+
+    def _on_end(self, end: RunEnded) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, end.ts_init_ns)
+        out: list[AnyMessage] = []
+        if end.flatten:
+            self.ended = True
+            self._cancel_entries(end.reason, out)
+            self._flatten(end.reason, out)
+        return out
+
+    def _started(self) -> RunStarted:
+        if self._run is None:
+            raise InvariantBroken("the run has not started")
+        return self._run
+
+
+class CoreView:
+    """What strategies may see of the core; see strategies.contract.View."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._book = core.book
+        self._instruments = {entry.symbol: entry for entry in core.book.instruments.values()}
+
+    @property
+    def now_ns(self) -> int:
+        """Time of the newest message."""
+        return self._core.now_ns
+
+    @property
+    def equity(self) -> int:
+        """Floating equity in the account's smallest unit."""
+        return self._book.equity
+
+    def quote(self, symbol: str) -> Quote | None:
+        """The last quote, or None before the first."""
+        return self._book.quotes.get(symbol)
+
+    def instrument(self, symbol: str) -> Instrument:
+        """The symbol's specification."""
+        return self._instruments[symbol]
+
+    def positions(self, strategy: str, symbol: str) -> Sequence[PositionView]:
+        """The strategy's open positions in a symbol, oldest first."""
+        return [
+            PositionView(
+                position_id=position.position_id,
+                symbol=position.symbol,
+                side=position.side,
+                volume_e2=position.volume_e2,
+                entry_e5=position.price_e5,
+                stop_loss_e5=position.stop_loss_e5,
+                take_profit_e5=position.take_profit_e5,
+                ts_open_ns=position.ts_open_ns,
+                bars_held=position.bars_held,
+                horizon=position.horizon,
+                strategy=position.strategy,
+            )
+            for position in self._book.positions.values()
+            if position.symbol == symbol and position.strategy == strategy
+        ]
+
+    def has_pending(self, strategy: str, symbol: str) -> bool:
+        """Whether an order of the strategy is in flight or resting in a symbol."""
+        return self._book.has_pending(strategy, symbol)
+
+    def round_trip_cost_e5(self, symbol: str) -> int:
+        """Commission of both sides and the slippage allowance as a price distance; the spread is not in it."""
+        instrument = self._instruments[symbol]
+        quote = self._book.quotes.get(symbol)
+        mid_e5 = (quote.bid_e5 + quote.ask_e5) // 2 if quote else PRICE_SCALE
+        # commission_per_million_e2 is 1/100 currency per million of value: as a share of the price, 1e-8 a side.
+        commission_e5 = -(-2 * instrument.commission_per_million_e2 * mid_e5 // 100_000_000)
+        return commission_e5 + self._core.settings.slippage_allowance_e5
