@@ -1,0 +1,233 @@
+"""A trained model at rest: a folder of two files, verified before it is parsed. No pickle anywhere.
+
+Theory of operation. `weights.safetensors` holds every array: network, scaler, golden inputs and outputs, error
+percentiles. `manifest.json` holds the rest, and the sha256 of the weights. The model's id is its name and the first
+ten hex digits of the manifest's sha256, and is the folder's name: content decides it, no clock and no path does, so
+equal training gives an equal id, and any altered byte shows before anything is parsed. (The manifest therefore does
+not name its own id.) Loading then refuses unknown fields, another schema, other features, numbers that are not finite,
+and weights that no longer give the golden outputs.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from bus.errors import ModelError
+from models import features
+from models.candles import CANDLES, PARTS
+from models.forward import Pipeline, pipeline_from
+
+Floats = NDArray[np.float64]
+
+SCHEMA = 1
+CODE_VERSION = 1
+"""Raised by hand when training or inference changes what a stored model means."""
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+LARGEST_FILE_BYTES = 256 * 1024 * 1024
+_GOLDEN_TOLERANCE = 1e-9
+
+
+class TrainingWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which bars a model has seen. `data_sha256` covers times and prices of training and calibration bars."""
+
+    first_ts_ns: int
+    last_ts_ns: int
+    bars: int
+    calibration_first_ts_ns: int
+    calibration_last_ts_ns: int
+    calibration_bars: int
+    data_sha256: str
+
+
+class MetricRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one model did at one horizon on the calibration split; `model` is a name, the random walk's row among them.
+
+    Errors are basis points of log return, `pinball_bp` at 5 % and 95 %, `winkler_bp` and `coverage` of the 90 %
+    interval, calibrated online as live; `hits` of `calls` had the sign right (no call = no opinion).
+    """
+
+    model: str
+    horizon: int
+    n: int
+    rmse_bp: float
+    crps_bp: float
+    pinball_bp: float
+    winkler_bp: float
+    width_bp: float
+    coverage: float
+    hits: int
+    calls: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything about a model but its arrays.
+
+    Attributes:
+        kind: `forecaster` (features to expected returns) or `detector` (windows of candles to themselves).
+        name: the architecture's name.
+        horizons: bars ahead, in the order of the outputs; empty for a detector.
+        scores: a horizon, |actual - point| / sigma on the calibration split in time order; empty for a detector.
+        baseline_scores: the same of the random walk on the same bars.
+        files: sha256 of every other file of the folder.
+    """
+
+    schema: int
+    kind: Literal["forecaster", "detector"]
+    name: str
+    symbol: str
+    period_ns: int
+    horizons: tuple[int, ...]
+    activation: str
+    feature_hash: str
+    feature_names: tuple[str, ...]
+    seed: int
+    code_version: int
+    training: TrainingWindow
+    metrics: tuple[MetricRow, ...]
+    scores: tuple[tuple[float, ...], ...]
+    baseline_scores: tuple[tuple[float, ...], ...]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A verified model. `manifest_bytes` and `weights_bytes` are its files, byte for byte."""
+
+    model_id: str
+    manifest: Manifest
+    tensors: Mapping[str, Floats]
+    pipeline: Pipeline
+    manifest_bytes: bytes
+    weights_bytes: bytes
+
+
+def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], golden_inputs: Floats) -> Artifact:
+    """Make an artifact of a trained pipeline: record golden outputs, hash, and pass every check a loader makes.
+
+    Args:
+        manifest: `files` is filled in here.
+        pipeline: what answers.
+        extra: further arrays (a detector's `error_percentiles` and `candle_threshold`).
+        golden_inputs: shape (g, k), a few inputs whose outputs every loader must reproduce.
+
+    Raises:
+        ModelError: something is not finite or does not fit.
+    """
+    tensors = pipeline.tensors() | dict(extra)
+    tensors |= {"golden_inputs": golden_inputs, "golden_outputs": pipeline(golden_inputs)}
+    weights_bytes = save_tensors({name: np.ascontiguousarray(tensor, np.float64) for name, tensor in tensors.items()})
+    sealed = msgspec.structs.replace(manifest, files={WEIGHTS: _sha256(weights_bytes)})
+    manifest_bytes = msgspec.json.format(msgspec.json.encode(sealed), indent=1)
+    return _parse(id_of(manifest.name, manifest_bytes), manifest_bytes, weights_bytes, "new artifact")
+
+
+def read(folder: Path) -> Artifact:
+    """Load an artifact, verifying before parsing.
+
+    Raises:
+        ModelError: a file is missing, altered, too large, of another schema, or gives other numbers than it did.
+    """
+    manifest_bytes, weights_bytes = _read(folder / MANIFEST), _read(folder / WEIGHTS)
+    name, _, digest = folder.name.rpartition("-")
+    if digest != _sha256(manifest_bytes)[:10]:
+        raise ModelError(f"{folder / MANIFEST}: altered, its sha256 does not match the folder's name; train again")
+    return _parse(f"{name}-{digest}", manifest_bytes, weights_bytes, str(folder))
+
+
+def id_of(name: str, manifest_bytes: bytes) -> str:
+    """`name-` and the first ten hex digits of the manifest's sha256."""
+    return f"{name}-{_sha256(manifest_bytes)[:10]}"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise ModelError(f"{path}: larger than {LARGEST_FILE_BYTES} bytes; this is no artifact of ours")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); train the model again") from error
+
+
+def _parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: str) -> Artifact:
+    try:
+        manifest = msgspec.json.decode(manifest_bytes, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelError(f"{where}: manifest not understood ({error}); train again with this release") from error
+    if manifest.schema != SCHEMA or manifest.code_version != CODE_VERSION:
+        raise ModelError(
+            f"{where}: schema {manifest.schema} code {manifest.code_version}, but this release reads schema {SCHEMA} "
+            f"code {CODE_VERSION}; train again"
+        )
+    if model_id != id_of(manifest.name, manifest_bytes):
+        raise ModelError(f"{where}: folder and manifest disagree on the name {manifest.name!r}; restore the folder")
+    if manifest.files != {WEIGHTS: _sha256(weights_bytes)}:
+        raise ModelError(f"{where}/{WEIGHTS}: altered, its sha256 does not match the manifest; train again")
+    try:
+        tensors: dict[str, Floats] = load_tensors(weights_bytes)
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(f"{where}/{WEIGHTS}: not safetensors ({error}); train again") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float64 or not np.isfinite(tensor).all():
+            raise ModelError(f"{where}: {name} holds numbers that are not finite float64; train again")
+    try:
+        pipeline = pipeline_from(tensors, manifest.activation)
+        _check_fit(manifest, tensors, pipeline)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from error
+    return Artifact(
+        model_id=model_id,
+        manifest=manifest,
+        tensors=tensors,
+        pipeline=pipeline,
+        manifest_bytes=manifest_bytes,
+        weights_bytes=weights_bytes,
+    )
+
+
+def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipeline) -> None:
+    """Manifest, arrays and this release's code must belong together."""
+    inputs, outputs = pipeline.net.weights[0].shape[0], pipeline.net.weights[-1].shape[1]
+    if manifest.kind == "forecaster":
+        if manifest.feature_hash != features.schema_hash() or manifest.feature_names != features.NAMES:
+            raise ModelError("trained on other features than this release computes; train again")
+        counts = {len(manifest.horizons), len(manifest.scores), len(manifest.baseline_scores), outputs}
+        if counts != {outputs} or outputs == 0 or min(manifest.horizons) < 1 or inputs != len(features.NAMES):
+            raise ModelError("inputs, outputs, horizons and scores do not fit each other; train again")
+        for scores in (*manifest.scores, *manifest.baseline_scores):
+            if not all(0.0 <= score < math.inf for score in scores):
+                raise ModelError("a calibration score is negative or not finite; train again")
+    else:
+        percentiles, candle = tensors.get("error_percentiles"), tensors.get("candle_threshold")
+        if percentiles is None or percentiles.shape != (101,) or candle is None or candle.shape != (1,):
+            raise ModelError("a detector without its error percentiles; train again")
+        if inputs != CANDLES * PARTS or outputs != inputs:
+            raise ModelError(f"a detector of {inputs} inputs; this release draws {CANDLES * PARTS}; train again")
+    golden_inputs, golden_outputs = tensors.get("golden_inputs"), tensors.get("golden_outputs")
+    if (
+        golden_inputs is None
+        or golden_outputs is None
+        or golden_inputs.shape[1:] != (inputs,)
+        or not len(golden_inputs)
+    ):
+        raise ModelError("no golden inputs and outputs to check against; train again")
+    answered = pipeline(golden_inputs)
+    if answered.shape != golden_outputs.shape or not np.allclose(
+        answered, golden_outputs, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
+    ):
+        raise ModelError("does not reproduce its golden outputs on this machine; train again here")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,139 @@
+"""Networks that have been trained, as plain arrays: the forward pass in numpy. Imports no learning library."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bus.errors import ModelError
+
+Floats = NDArray[np.float64]
+
+ACTIVATIONS = ("identity", "tanh", "relu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense:
+    """Fully connected layers: `activation` after each but the last, which is linear.
+
+    Attributes:
+        weights: shapes (inputs, units) in order.
+        biases: shapes (units,) in order.
+        activation: one of ACTIVATIONS.
+    """
+
+    weights: tuple[Floats, ...]
+    biases: tuple[Floats, ...]
+    activation: str = "identity"
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Outputs of shape (n, m) for inputs of shape (n, k)."""
+        values = inputs
+        last = len(self.weights) - 1
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            values = values @ weight + bias
+            if index < last:
+                values = np.tanh(values) if self.activation == "tanh" else _other(values, self.activation)
+        return values
+
+    def tensors(self) -> dict[str, Floats]:
+        """The arrays by name, for an artifact."""
+        named = {f"weight_{index}": weight for index, weight in enumerate(self.weights)}
+        return named | {f"bias_{index}": bias for index, bias in enumerate(self.biases)}
+
+    def damped(self, factors: Floats) -> "Dense":
+        """The same network with each output multiplied by a factor, shape (m,)."""
+        return Dense(
+            weights=(*self.weights[:-1], self.weights[-1] * factors),
+            biases=(*self.biases[:-1], self.biases[-1] * factors),
+            activation=self.activation,
+        )
+
+
+def dense_from(tensors: Mapping[str, Floats], activation: str) -> Dense:
+    """The network that `Dense.tensors` described.
+
+    Raises:
+        ModelError: an activation that is not known, a layer that is missing, or shapes that do not follow on.
+    """
+    if activation not in ACTIVATIONS:
+        raise ModelError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}; train the model again")
+    weights: list[Floats] = []
+    biases: list[Floats] = []
+    while f"weight_{len(weights)}" in tensors:
+        index = len(weights)
+        weight, bias = tensors[f"weight_{index}"], tensors.get(f"bias_{index}")
+        if weight.ndim != 2 or bias is None or bias.shape != weight.shape[1:]:
+            raise ModelError(f"layer {index}: weights of shape {weight.shape} without fitting biases; train again")
+        if weights and weights[-1].shape[1] != weight.shape[0]:
+            raise ModelError(f"layer {index} takes {weight.shape[0]} values but is given {weights[-1].shape[1]}")
+        weights.append(weight)
+        biases.append(bias)
+    if not weights:
+        raise ModelError("no layers in the weights file; train the model again")
+    return Dense(weights=tuple(weights), biases=tuple(biases), activation=activation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaler:
+    """Standardises inputs: (x - centre) * gain, held within +-limit.
+
+    A feature that never varied in training has gain 0: it is switched off, so that a constant that turns up with
+    another value later (a spread, say) cannot push the model where it has never been.
+    """
+
+    centre: Floats
+    gain: Floats
+    limit: float = 6.0
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Shape (n, k) to shape (n, k)."""
+        return np.clip((inputs - self.centre) * self.gain, -self.limit, self.limit)
+
+
+def fit_scaler(inputs: Floats, limit: float = 6.0) -> Scaler:
+    """The scaler of training inputs, shape (n, k): their mean and one over their standard deviation."""
+    deviation = inputs.std(axis=0)
+    flat = deviation < 1e-9
+    return Scaler(
+        centre=inputs.mean(axis=0), gain=np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, deviation)), limit=limit
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Scaler and network, as an artifact stores them."""
+
+    scaler: Scaler
+    net: Dense
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Outputs of shape (n, m) for raw inputs of shape (n, k); NaN in, NaN out."""
+        return self.net(self.scaler(inputs))
+
+    def tensors(self) -> dict[str, Floats]:
+        """The arrays by name, for an artifact."""
+        scaling = {"scaler_centre": self.scaler.centre, "scaler_gain": self.scaler.gain}
+        return self.net.tensors() | scaling | {"scaler_limit": np.array([self.scaler.limit])}
+
+
+def pipeline_from(tensors: Mapping[str, Floats], activation: str) -> Pipeline:
+    """The pipeline that `Pipeline.tensors` described.
+
+    Raises:
+        ModelError: an array is missing or has a shape that does not fit.
+    """
+    net = dense_from(tensors, activation)
+    try:
+        centre, gain, limit = tensors["scaler_centre"], tensors["scaler_gain"], tensors["scaler_limit"]
+    except KeyError as error:
+        raise ModelError(f"no {error.args[0]} in the weights file; train the model again") from error
+    inputs = net.weights[0].shape[:1]
+    if centre.shape != inputs or gain.shape != inputs or limit.shape != (1,):
+        raise ModelError(f"a scaler of {centre.shape} for a network of {inputs} inputs; train the model again")
+    return Pipeline(scaler=Scaler(centre=centre, gain=gain, limit=float(limit[0])), net=net)
+
+
+def _other(values: Floats, activation: str) -> Floats:
+    return np.maximum(values, 0.0) if activation == "relu" else values

@@ -1,0 +1,120 @@
+"""Rows to learn from, split in time so that no label of one part reaches into the next.
+
+Order of the parts: fit | purge | validation | purge | calibration. A row of bar t has features of bars up to t and
+labels up to t + h for every horizon h, so a part's last max(h) rows are dropped: that is the purge (Lopez de Prado
+2018). Features of a part's first rows may look back into the part before; labels never look ahead into the next.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bus.errors import DataError
+from bus.series import BarSeries
+from models import features
+from models.columns import Columns, Floats, from_series, join
+
+LABEL_LIMIT = 6.0
+"""Labels are held within this many sigmas: one weekend gap must not bend a least-squares fit."""
+
+VALIDATION_SHARE = 0.2
+LEAST_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows with features and labels. All arrays have n rows; labels have one column a horizon.
+
+    Attributes:
+        features: shape (n, k).
+        labels: log return over h bars in units of sigma sqrt(h), not limited.
+        sigma: volatility of one bar.
+        close_e5: bid close the forecast starts from.
+        actual_e5: bid close h bars later.
+    """
+
+    features: Floats
+    labels: Floats
+    sigma: Floats
+    close_e5: np.ndarray[tuple[int], np.dtype[np.int64]]
+    actual_e5: np.ndarray[tuple[int, int], np.dtype[np.int64]]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.sigma)
+
+
+def rows_of(columns: Columns, horizons: Sequence[int], start: int = 0) -> Rows:
+    """Every row from `start` on whose features and labels are complete within `columns`."""
+    last = len(columns) - max(horizons)
+    first = max(start, features.WINDOW - 1)
+    index = np.arange(first, max(first, last))
+    sigma = features.volatility(columns)[index]
+    close_e5 = columns.close_e5[index]
+    actual_e5 = np.stack([columns.close_e5[index + horizon] for horizon in horizons], axis=1)
+    scale = sigma[:, None] * np.sqrt(np.array(horizons, np.float64))
+    return Rows(
+        features=features.compute(columns)[index],
+        labels=np.log(actual_e5 / close_e5[:, None]) / scale,
+        sigma=sigma,
+        close_e5=close_e5,
+        actual_e5=actual_e5,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The three parts."""
+
+    fit: Rows
+    validation: Rows
+    calibration: Rows
+
+
+def split(train: BarSeries, calibrate: BarSeries, horizons: Sequence[int]) -> Split:
+    """Make the parts: fit and validation from `train`, calibration from `calibrate`.
+
+    Raises:
+        DataError: horizons or series that do not fit together, or too few bars to learn from.
+    """
+    if not horizons or min(horizons) < 1 or len(set(horizons)) != len(horizons):
+        raise DataError(f"horizons {tuple(horizons)}; give each number of bars once, all at least 1")
+    if (train.symbol, train.period_ns) != (calibrate.symbol, calibrate.period_ns):
+        raise DataError("training and calibration bars are of different markets; take both from one history")
+    for series in (train, calibrate):
+        series.check()
+    if calibrate.ts_open_ns[0] <= train.ts_open_ns[-1]:
+        raise DataError("calibration bars start before training bars end; split one history in time")
+    cut = math.floor(len(train) * (1.0 - VALIDATION_SHARE))
+    columns = from_series(train)
+    parts = Split(
+        fit=rows_of(columns.rows(0, cut), horizons),
+        validation=rows_of(columns, horizons, start=cut),
+        calibration=rows_of(*_with_history(columns, from_series(calibrate), horizons)),
+    )
+    rows, need = min(len(parts.fit), 4 * len(parts.validation), 4 * len(parts.calibration)), LEAST_ROWS
+    if rows < need:
+        raise DataError(
+            f"{train.symbol}: {len(train)} training and {len(calibrate)} calibration bars leave too few rows to learn "
+            f"from; give at least {features.WINDOW + 2 * need + max(horizons)} and {need // 4 + max(horizons)}"
+        )
+    return parts
+
+
+def data_sha256(*series: BarSeries) -> str:
+    """Identity of bars: sha256 over times, prices and spreads."""
+    digest = hashlib.sha256()
+    for one in series:
+        digest.update(f"{one.symbol} {one.period_ns} {len(one)} {one.spread_e5 is not None};".encode())
+        for column in (one.ts_open_ns, one.open_e5, one.high_e5, one.low_e5, one.close_e5, one.spread_e5):
+            if column is not None:
+                digest.update(np.ascontiguousarray(column, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def _with_history(train: Columns, calibrate: Columns, horizons: Sequence[int]) -> tuple[Columns, Sequence[int], int]:
+    history = train.tail(features.WINDOW - 1)
+    return join(history, calibrate), horizons, len(history)

@@ -1,0 +1,181 @@
+"""Trains the default models of one market: ridge, a small neural network and the candlestick autoencoder.
+
+Everything is chosen inside the training bars: penalties, when to stop, how far to trust an output, and which forecaster
+trades. The calibration bars are looked at once, at the end, for scores and for the table, so that both are honest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec.structs import replace
+
+from bus.errors import DataError
+from bus.messages import HorizonForecast
+from bus.series import BarSeries
+from models import artifact, candles, features, random_walk
+from models.artifact import Artifact, Manifest, MetricRow, TrainingWindow
+from models.columns import Columns, Floats, from_series
+from models.contract import Net, Problem, Progress, no_progress
+from models.forward import Pipeline, Scaler, fit_scaler
+from models.nets import architectures
+from models.train import metrics
+from models.train.data import LABEL_LIMIT, VALIDATION_SHARE, Rows, Split, data_sha256, split
+
+_GOLDEN_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What training gave, ready for ``Registry.publish(trained.artifacts, active=trained.active)``.
+
+    Attributes:
+        artifacts: one a network, in the order of their names.
+        active: id of the forecaster with the best CRPS on the validation part.
+        metrics: all models and horizons on the calibration split, the random walk's rows first.
+        validation_crps: by model name, in sigmas, random walk included: what `active` was chosen by.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    active: str
+    metrics: tuple[MetricRow, ...]
+    validation_crps: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A model on the calibration split."""
+
+    scores: tuple[tuple[float, ...], ...]
+    rows: tuple[MetricRow, ...]
+
+
+def fit_defaults(
+    train: BarSeries, calibrate: BarSeries, *, horizons: Sequence[int], seed: int, progress: Progress | None = None
+) -> Trained:
+    """Train every architecture of `models.nets`.
+
+    Args:
+        train: older bars; the last fifth decides when to stop and which model trades.
+        calibrate: newer bars of the same market, for calibration scores and metrics only.
+        horizons: bars ahead, each once.
+        seed: equal seeds and bars give equal artifacts, ids included, on one machine.
+        progress: told a stage (a network's name) and the share of it that is done.
+
+    Raises:
+        DataError: too few bars, or series that do not fit together.
+        ModelError: training went astray.
+    """
+    horizons = tuple(horizons)
+    told = progress or no_progress
+    parts = split(train, calibrate, horizons)
+    manifest = _manifest(train, calibrate, horizons, seed)
+    walk = _judge(random_walk.MODEL_ID, np.zeros_like(parts.calibration.labels), parts.calibration, horizons)
+    crps = {random_walk.MODEL_ID: metrics.mean_crps(np.zeros_like(parts.validation.labels), parts.validation)}
+    artifacts: list[Artifact] = []
+    table = list(walk.rows)
+    best = ""
+    for net in architectures().values():
+        if net.task == "reconstruct":
+            artifacts.append(_fit_detector(net, from_series(train), manifest, told))
+            continue
+        pipeline = fit_forecaster(net, parts, seed=seed, progress=told)
+        judged = _judge(net.name, pipeline(parts.calibration.features), parts.calibration, horizons)
+        made = artifact.seal(
+            replace(manifest, name=net.name, activation=pipeline.net.activation, metrics=(*walk.rows, *judged.rows),
+                     scores=judged.scores, baseline_scores=walk.scores),
+            pipeline,
+            {},
+            parts.fit.features[:: max(1, len(parts.fit) // _GOLDEN_ROWS)][:_GOLDEN_ROWS],
+        )  # fmt: skip
+        artifacts.append(made)
+        table += judged.rows
+        crps[net.name] = metrics.mean_crps(pipeline(parts.validation.features), parts.validation)
+        if not best or crps[net.name] < crps[best.rpartition("-")[0]]:
+            best = made.model_id
+    return Trained(artifacts=tuple(artifacts), active=best, metrics=tuple(table), validation_crps=crps)
+
+
+def fit_forecaster(net: Net, parts: Split, *, seed: int, progress: Progress = no_progress) -> Pipeline:
+    """Train one forecaster: scaler from the fit part alone, labels limited, stopped by the validation part."""
+    scaler = fit_scaler(parts.fit.features)
+    trained = net.fit(
+        Problem(
+            inputs=scaler(parts.fit.features),
+            targets=np.clip(parts.fit.labels, -LABEL_LIMIT, LABEL_LIMIT),
+            validation_inputs=scaler(parts.validation.features),
+            validation_targets=np.clip(parts.validation.labels, -LABEL_LIMIT, LABEL_LIMIT),
+            seed=seed,
+            progress=progress,
+        )
+    )
+    return Pipeline(scaler=scaler, net=trained)
+
+
+def _fit_detector(net: Net, columns: Columns, manifest: Manifest, progress: Progress) -> Artifact:
+    """Train an autoencoder on windows of the fit part; its alarm level is taken from the validation part."""
+    drawn = candles.windows(columns)
+    cut = int(len(drawn) * (1.0 - VALIDATION_SHARE))
+    # a window's length between the parts, so that no candle is in both
+    older, newer = drawn[: cut - candles.CANDLES], drawn[cut:]
+    if len(older) < candles.CANDLES or len(newer) < candles.CANDLES:
+        raise DataError(f"{manifest.symbol}: {len(columns)} bars give too few windows of {candles.CANDLES} candles")
+    size = candles.CANDLES * candles.PARTS
+    scaler = Scaler(centre=np.zeros(size), gain=np.ones(size), limit=candles.LIMIT)
+    trained = net.fit(
+        Problem(
+            inputs=older,
+            targets=older,
+            validation_inputs=newer,
+            validation_targets=newer,
+            seed=manifest.seed,
+            progress=progress,
+        )
+    )
+    pipeline = Pipeline(scaler=scaler, net=trained)
+    errors = candles.errors(pipeline, newer)
+    extra = {
+        "error_percentiles": np.percentile(errors.mean(axis=1), np.arange(101)),
+        "candle_threshold": np.array([np.percentile(errors, 95)]),
+    }
+    described = replace(manifest, kind="detector", name=net.name, activation=trained.activation, horizons=())
+    return artifact.seal(described, pipeline, extra, newer[:_GOLDEN_ROWS])
+
+
+def _judge(name: str, expected: Floats, rows: Rows, horizons: Sequence[int]) -> _Judged:
+    scores: list[tuple[float, ...]] = []
+    table: list[MetricRow] = []
+    for column, horizon in enumerate(horizons):
+        forecasts: list[HorizonForecast] = metrics.forecasts_of(expected, rows, column, horizon)
+        scores.append(metrics.scores_of(forecasts, rows, column))
+        table.append(metrics.measure(name, forecasts, scores[-1], rows, column))
+    return _Judged(scores=tuple(scores), rows=tuple(table))
+
+
+def _manifest(train: BarSeries, calibrate: BarSeries, horizons: tuple[int, ...], seed: int) -> Manifest:
+    return Manifest(
+        schema=artifact.SCHEMA,
+        kind="forecaster",
+        name="",
+        symbol=train.symbol,
+        period_ns=train.period_ns,
+        horizons=horizons,
+        activation="identity",
+        feature_hash=features.schema_hash(),
+        feature_names=features.NAMES,
+        seed=seed,
+        code_version=artifact.CODE_VERSION,
+        training=TrainingWindow(
+            first_ts_ns=int(train.ts_open_ns[0]),
+            last_ts_ns=int(train.ts_open_ns[-1]),
+            bars=len(train),
+            calibration_first_ts_ns=int(calibrate.ts_open_ns[0]),
+            calibration_last_ts_ns=int(calibrate.ts_open_ns[-1]),
+            calibration_bars=len(calibrate),
+            data_sha256=data_sha256(train, calibrate),
+        ),
+        metrics=(),
+        scores=(),
+        baseline_scores=(),
+        files={},
+    )

@@ -1,0 +1,128 @@
+"""How good forecasts were, beside the random walk's. Basis points of log return throughout.
+
+CRPS is the exact one of a Gaussian (Gneiting and Raftery 2007); Winkler the interval score (u - l) + (2/a) misses
+(Winkler 1972); pinball the mean of the losses at 5 % and 95 %. Intervals are those a user would have been given: the
+online calibrator runs through the rows in time order, its labels delayed by the horizon, after WARM_UP rows.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bus.messages import HorizonForecast
+from models.artifact import MetricRow
+from models.columns import Floats
+from models.conformal import Calibrator, score
+from models.random_walk import to_prices
+from models.train.data import Rows
+
+LEVEL_PPM = 900_000
+WARM_UP = 50
+_ALPHA = 1.0 - LEVEL_PPM / 1e6
+_BP = 1e4
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def crps_gaussian(error: Floats, sigma: Floats) -> Floats:
+    """CRPS of N(point, sigma) where truth - point = error: sigma (z (2 F(z) - 1) + 2 f(z) - pi^-1/2), z = error / sigma."""
+    z = error / sigma
+    twice_cdf_less_one = _erf(z / math.sqrt(2.0))
+    density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    return sigma * (z * twice_cdf_less_one + 2.0 * density - 1.0 / math.sqrt(math.pi))
+
+
+def mean_crps(expected: Floats, rows: Rows) -> float:
+    """Mean CRPS over all rows and horizons, in sigmas; expected has shape (n, m). Chooses the active model."""
+    return float(crps_gaussian(rows.labels - expected, np.ones_like(expected)).mean())
+
+
+def forecasts_of(expected: Floats, rows: Rows, column: int, horizon: int) -> list[HorizonForecast]:
+    """The integer forecasts that serving would have given for one horizon."""
+    return [
+        to_prices(close_e5, z, sigma, horizon)
+        for close_e5, z, sigma in zip(
+            rows.close_e5.tolist(), expected[:, column].tolist(), rows.sigma.tolist(), strict=True
+        )
+    ]
+
+
+def scores_of(forecasts: Sequence[HorizonForecast], rows: Rows, column: int) -> tuple[float, ...]:
+    """Nonconformity scores in time order, as the core will compute them."""
+    return tuple(
+        score(actual_e5, forecast.point_e5, forecast.sigma_e5)
+        for forecast, actual_e5 in zip(forecasts, rows.actual_e5[:, column].tolist(), strict=True)
+    )
+
+
+def measure(
+    model: str, forecasts: Sequence[HorizonForecast], scores: Sequence[float], rows: Rows, column: int
+) -> MetricRow:
+    """One row of the table."""
+    horizon = forecasts[0].horizon
+    close = rows.close_e5.astype(np.float64)
+    actual = np.log(rows.actual_e5[:, column] / close)
+    point = np.log(np.array([forecast.point_e5 for forecast in forecasts]) / close)
+    sigma = rows.sigma * math.sqrt(horizon)
+    called = np.sign(point) * np.sign(actual)
+    covered, widths, winklers = _intervals(forecasts, scores, rows, column)
+    return MetricRow(
+        model=model,
+        horizon=horizon,
+        n=len(rows),
+        rmse_bp=_rounded(math.sqrt(float(np.mean((actual - point) ** 2))) * _BP),
+        crps_bp=_rounded(float(crps_gaussian(actual - point, sigma).mean()) * _BP),
+        # the interval score is 2/a times the sum of the pinball losses at a/2 and 1 - a/2
+        pinball_bp=_rounded(winklers * _ALPHA / 4.0),
+        winkler_bp=_rounded(winklers),
+        width_bp=_rounded(widths),
+        coverage=_rounded(covered),
+        hits=int((called > 0).sum()),
+        calls=int((called != 0).sum()),
+    )
+
+
+def _intervals(
+    forecasts: Sequence[HorizonForecast], scores: Sequence[float], rows: Rows, column: int
+) -> tuple[float, float, float]:
+    """Coverage, mean width and mean Winkler score (both bp) of online intervals; all 0 where rows are too few."""
+    calibrator = Calibrator((LEVEL_PPM,))
+    issued: list[bool] = []
+    covered = counted = 0
+    width = winkler = 0.0
+    actuals, closes = rows.actual_e5[:, column].tolist(), rows.close_e5.tolist()
+    for row, forecast in enumerate(forecasts):
+        resolved = row - forecast.horizon
+        if resolved >= 0:
+            calibrator.update(scores[resolved], (issued[resolved],))
+        (band,) = calibrator.interval(forecast.point_e5, forecast.sigma_e5)
+        held = band.lower_e5 <= actuals[row] <= band.upper_e5
+        issued.append(held)
+        if not band.bounded or len(calibrator) < WARM_UP:
+            continue
+        counted += 1
+        covered += held
+        span = band.upper_e5 - band.lower_e5
+        beyond = max(band.lower_e5 - actuals[row], actuals[row] - band.upper_e5, 0)
+        width += span / closes[row]
+        winkler += (span + 2.0 / _ALPHA * beyond) / closes[row]
+    if not counted:
+        return 0.0, 0.0, 0.0
+    return covered / counted, width / counted * _BP, winkler / counted * _BP
+
+
+def table(rows: Sequence[MetricRow]) -> str:
+    """The rows as plain text, for terminals and reports."""
+    lines = ["model         h     n  rmse_bp  crps_bp  winkler_bp  width_bp  coverage  hit rate (calls)"]
+    for row in rows:
+        rate = f"{row.hits / row.calls:.3f} ({row.calls})" if row.calls else "- (0)"
+        lines.append(
+            f"{row.model:<12}{row.horizon:>3}{row.n:>6}{row.rmse_bp:>9.2f}{row.crps_bp:>9.3f}{row.winkler_bp:>12.2f}"
+            f"{row.width_bp:>10.2f}{row.coverage:>10.3f}  {rate}"
+        )
+    return "\n".join(lines)
+
+
+def _rounded(value: float) -> float:
+    return round(value, 6)
