@@ -1,0 +1,320 @@
+"""The store: a database that shows what the journal records. It can be dropped and rebuilt at any time.
+
+Theory of operation. The journal is the record; this is a projection of it for people and tools that ask in SQL.
+Records arrive in order of their sequence numbers and are written in batches, one transaction each; the last sequence
+number applied is part of the same transaction, so a batch is there entirely or not at all, and what is told again is
+skipped. Schema changes are Alembic migrations that run when the store is opened. SQLite is the default; PostgreSQL
+works through the same statements. Nothing that decides reads from here.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Table, create_engine, delete, event, func, inspect, text, update
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.sql import select
+
+from adapters.store.projection import Projector, insert_new
+from adapters.store.tables import (
+    ALL,
+    deals,
+    forecasts,
+    halts,
+    metadata,
+    orders,
+    positions,
+    projection_state,
+    refusals,
+    runs,
+    trades,
+)
+from bus.errors import ConfigError, DataError
+from bus.messages import AnyMessage, RunStarted
+
+BATCH_RECORDS = 5_000
+"""Records a transaction: large enough that its cost does not count, small enough that little is done again."""
+
+CONNECT_TIMEOUT_S = 5
+_HINT = "use sqlite:///plimsoll.db or postgresql://user@host/database"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+
+Row = dict[str, Any]
+Numbered = tuple[int, AnyMessage]
+
+
+def mask_url(url: str) -> str:
+    """A database URL that may be shown: the password, wherever it stands, becomes ``***``."""
+    masked = re.sub(r"(//[^/@:]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)(password|passwd|sslpassword)=[^&\s]*", r"\1=***", masked)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(f"[store] url {mask_url(url)!r} is not a database URL; {_HINT}") from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise ConfigError(f"[store] url {mask_url(url)!r}: no support for {parsed.drivername!r}; {_HINT}")
+    return parsed.set(drivername=driver)
+
+
+def _reason(error: BaseException, url: URL) -> str:
+    """The last meaningful line of a driver's message, without the password."""
+    cause = getattr(error, "orig", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    reason = lines[0] if lines else type(cause).__name__
+    secrets = [str(url.password)] if url.password else []
+    secrets += [str(value) for name, value in url.query.items() if "passw" in name.lower()]
+    for secret in secrets:
+        reason = reason.replace(secret, "***")
+    return reason
+
+
+def _engine(url: URL) -> Engine:
+    if url.drivername.startswith("postgresql"):
+        return create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, pool_pre_ping=True)
+    if url.database and url.database != ":memory:":
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"[store] url: {error.filename}: {error.strerror}; choose a writable place") from None
+    engine = create_engine(url)
+
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver leaves transactions, schema changes included, to us
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA busy_timeout=10000")
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+class Store:
+    """A projection of journals in a database. Make it with `open`; use it from one thread at a time."""
+
+    def __init__(self, engine: Engine, url: URL) -> None:
+        self._engine = engine
+        self._url = url
+        self._run_id = ""
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect, and bring the tables to this release's shape.
+
+        Args:
+            url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` (the folder is made), or
+                ``postgresql://user:password@host/database``.
+
+        Raises:
+            ConfigError: not such a URL, nobody answers there, or a newer release has been here. Never holds a password.
+        """
+        parsed = _parse(url)
+        store = cls(_engine(parsed), parsed)
+        try:
+            store._migrate()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close every connection. Safe to call twice."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without the password."""
+        return mask_url(self._url.render_as_string(hide_password=True))
+
+    def _migrate(self) -> None:
+        try:
+            with self._engine.begin() as connection:
+                config = Config()
+                config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except DBAPIError as error:
+            raise ConfigError(f"[store] {self.url} cannot be used: {_reason(error, self._url)}") from None
+        except CommandError as error:
+            raise ConfigError(
+                f"[store] {self.url} was written by another release ({error}); update, or drop it and rebuild"
+            ) from None
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def apply(self, records: Iterable[Numbered], *, run_id: str = "") -> int:
+        """Write what the records change, in batches of one transaction each.
+
+        Args:
+            records: sequence numbers and messages, in order. Kinds of message may be left out.
+            run_id: whose records they are; not needed where they begin with `RunStarted` or go on from the last call.
+
+        Returns:
+            How many records were new. Sequence numbers at or below the last one applied are skipped.
+
+        Raises:
+            DataError: the records belong to no run.
+        """
+        if run_id:
+            self._run_id = run_id
+        new = 0
+        for run, group in groupby(self._named(records), key=lambda each: each[0]):
+            batch: list[Numbered] = []
+            for _, seq, message in group:
+                batch.append((seq, message))
+                if len(batch) == BATCH_RECORDS:
+                    new += self._apply_batch(run, batch)
+                    batch = []
+            if batch:
+                new += self._apply_batch(run, batch)
+        return new
+
+    def _named(self, records: Iterable[Numbered]) -> Iterable[tuple[str, int, AnyMessage]]:
+        for seq, message in records:
+            if isinstance(message, RunStarted):
+                self._run_id = message.run_id
+            if not self._run_id:
+                raise DataError(f"record {seq} belongs to no run; begin with RunStarted or say run_id")
+            yield self._run_id, seq, message
+
+    def _apply_batch(self, run_id: str, batch: Sequence[Numbered]) -> int:
+        with self._engine.begin() as connection:
+            # Writing first takes the lock (the row's, or SQLite's), so two writers cannot both see the old number.
+            insert_new(connection, projection_state, [{"run_id": run_id, "last_seq": 0}])
+            mine = projection_state.c.run_id == run_id
+            locked = update(projection_state).where(mine).values(last_seq=projection_state.c.last_seq)
+            last_seq: int = connection.execute(locked.returning(projection_state.c.last_seq)).scalar_one()
+            projector = Projector(connection, run_id)
+            new = 0
+            for seq, message in batch:
+                if seq > last_seq:
+                    projector.apply(seq, message)
+                    last_seq = seq
+                    new += 1
+            projector.flush()
+            connection.execute(update(projection_state).where(mine).values(last_seq=last_seq))
+        return new
+
+    def rebuild(self, records: Iterable[Numbered]) -> int:
+        """Forget the runs that begin in these records and write them anew; other runs stay. As `apply` otherwise."""
+        return self.apply(self._forgetting(records))
+
+    def _forgetting(self, records: Iterable[Numbered]) -> Iterable[Numbered]:
+        for seq, message in records:
+            if isinstance(message, RunStarted):
+                with self._engine.begin() as connection:
+                    for table in ALL:
+                        connection.execute(delete(table).where(table.c.run_id == message.run_id))
+            yield seq, message
+
+    def drop(self) -> None:
+        """Remove every table and make them anew, empty: the way back from a projection that somebody changed."""
+        with self._engine.begin() as connection:
+            metadata.drop_all(connection)
+            connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+        self._run_id = ""
+        self._migrate()
+
+    # --- asking ------------------------------------------------------------------------------------------------
+
+    def last_seq(self, run_id: str) -> int:
+        """The last sequence number applied for a run, 0 before the first."""
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                select(projection_state.c.last_seq).where(projection_state.c.run_id == run_id)
+            ).scalar()
+        return int(found or 0)
+
+    def run_ids(self) -> list[str]:
+        """Every run in the store, oldest first."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(select(runs.c.run_id).order_by(runs.c.started_ns, runs.c.run_id)).scalars())
+
+    def rows(self, table: str, run_id: str = "") -> list[Row]:
+        """All rows of one table of one run (the newest run where none is named), in the order of their keys.
+
+        Raises:
+            ConfigError: there is no such table.
+        """
+        found = metadata.tables.get(table)
+        if found is None:
+            raise ConfigError(f"no table {table!r} in the store; there are {', '.join(metadata.tables)}")
+        return self._rows(found, run_id)
+
+    def trades(self, run_id: str = "") -> list[Row]:
+        """Closed trades, oldest first; one for each closing deal."""
+        return self._rows(trades, run_id)
+
+    def deals(self, run_id: str = "") -> list[Row]:
+        """Every deal, oldest first."""
+        return self._rows(deals, run_id)
+
+    def _rows(self, table: Table, run_id: str) -> list[Row]:
+        run_id = run_id or (self.run_ids() or [""])[-1]
+        order = [table.c.seq] if "seq" in table.c else []
+        statement = select(table).where(table.c.run_id == run_id).order_by(*order, *table.primary_key.columns)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def summary(self, run_id: str = "") -> Row:
+        """Counts and money of one run (the newest where none is named); empty where the store holds none."""
+        run_id = run_id or (self.run_ids() or [""])[-1]
+        with self._engine.connect() as connection:
+            run = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().first()
+            if run is None:
+                return {}
+
+            def count(table: Table, *where: Any) -> int:
+                asked = select(func.count()).select_from(table).where(table.c.run_id == run_id, *where)
+                return int(connection.execute(asked).scalar_one())
+
+            sums = [func.coalesce(func.sum(trades.c[name]), 0).label(name) for name in _MONEY]
+            money = connection.execute(select(*sums).where(trades.c.run_id == run_id)).mappings().one()
+            return {
+                **run,
+                "orders": count(orders),
+                "deals": count(deals),
+                "open_positions": count(positions, positions.c.closed_ns.is_(None)),
+                "trades": count(trades),
+                "forecasts": count(forecasts),
+                "refusals": count(refusals),
+                "halts": count(halts),
+                **{name: int(money[name]) for name in _MONEY},
+                "last_seq": self.last_seq(run_id),
+            }
+
+    def revision(self) -> str:
+        """The migration that the tables are at, empty where there is none."""
+        with self._engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return ""
+            return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+_MONEY = ("gross_profit", "commission", "swap", "conversion_fee", "net_profit")
