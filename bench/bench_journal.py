@@ -1,14 +1,12 @@
 """Segment files against SQLite (WAL, FULL) for the journal: durable commits and plain appends, in one run."""
 
 import sqlite3
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from bench.common import percentiles, report
+
 from bus.codec import encode
 from bus.messages import Quote
 from daemon.journal import INPUT, Journal, verify

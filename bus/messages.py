@@ -33,8 +33,9 @@ class Quote(Message, frozen=True, kw_only=True):
 
 
 class Bar(Message, frozen=True, kw_only=True):
-    """One closed bar of bid prices. Produced by the core from quotes; admissible from `ts_close_ns` on.
+    """One closed bar of bid prices. Produced by the core from quotes; by shells from history, before the first quote.
 
+    Admissible from `ts_close_ns` on.
     `spread_e5` is the last ask minus bid in the bar; `quotes` counts the quotes that made it.
     """
 

@@ -59,7 +59,7 @@ class BarSeries:
         """Refuse a series that cannot be a market's.
 
         Raises:
-            DataError: times not strictly increasing, a price not positive, or high and low not enclosing open and close.
+            DataError: times not strictly increasing, a price not positive, high and low not enclosing open and close.
         """
         if len(self) == 0:
             raise DataError(f"{self.symbol}: no bars")

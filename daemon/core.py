@@ -62,11 +62,8 @@ from bus.messages import (
 )
 from bus.values import NS_PER_S, PRICE_SCALE, Instrument
 from models.bars import BarBuilder, BarWindow
-from models.conformal import Calibrator
+from models.conformal import Calibrator, score
 from strategies import load
-
-WINDOW_BARS = 256
-"""Bars that a forecast request carries; the longest look-back a model may have."""
 
 DECISIONS = (
     CalibratedForecast,
@@ -148,7 +145,7 @@ class _Market:
     def __init__(self, instrument: Instrument, period_ns: int) -> None:
         self.instrument = instrument
         self.builder = BarBuilder(instrument.symbol, period_ns)
-        self.window = BarWindow(WINDOW_BARS)
+        self.window = BarWindow(instrument.symbol, period_ns)
         self.bar_index = 0
         self.asked: dict[str, _Asked] = {}
         self.issued: deque[_Issued] = deque()
@@ -215,6 +212,7 @@ class Core:
         self._handlers = {
             Quote: self._on_quote,
             ClockTick: self._on_tick,
+            Bar: self._on_history,
             Forecast: self._on_forecast,
             ForecastMissed: self._on_missed,
             PatternSeen: self._on_pattern,
@@ -267,6 +265,13 @@ class Core:
         self._guard(out)
         return out
 
+    def _on_history(self, bar: Bar) -> Sequence[AnyMessage]:
+        """A bar from before this run's first quote: something to look back on, nothing to act on."""
+        market = self._markets.get(bar.symbol)
+        if market is not None:
+            market.window.append(bar)
+        return NOTHING
+
     def _close_bar(self, market: _Market, bar: Bar, out: list[AnyMessage]) -> None:
         out.append(bar)
         market.window.append(bar)
@@ -283,10 +288,8 @@ class Core:
     def _ask(self, market: _Market, bar: Bar) -> ForecastRequested:
         run = self._started()
         request = market.window.request(
-            request_id=f"{bar.symbol}-{bar.ts_close_ns // NS_PER_S}",
-            symbol=bar.symbol,
+            f"{bar.symbol}-{bar.ts_close_ns // NS_PER_S}",
             as_of_ns=bar.ts_close_ns,
-            period_ns=bar.period_ns,
             horizons=run.horizons,
             deadline_ns=self.now_ns + self.settings.forecast_deadline_ns,
         )
@@ -309,7 +312,7 @@ class Core:
             covered = tuple(not band.bounded or band.lower_e5 <= actual <= band.upper_e5 for band in view.bands)
             if entry is not None:
                 calibrator, tracker = entry
-                calibrator.update(abs(actual - view.point_e5) / view.sigma_e5)
+                calibrator.update(score(actual, view.point_e5, view.sigma_e5), covered)
                 tracker.add(covered=covered[0])
             out.append(
                 ForecastResolved(

@@ -1,0 +1,360 @@
+"""The composition root: the one place that puts the rooms together and runs a paper day."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from bus.memory import MemoryBus
+from rich.console import Console
+
+from adapters.exchange import Exchange
+from bus.errors import ConfigError
+from bus.messages import (
+    AnyMessage,
+    ForecastMissed,
+    ForecastRequested,
+    HaltTrading,
+    RunStarted,
+)
+from bus.port import Bus
+from bus.values import Instrument
+from daemon import marketdata
+from daemon.config import Config
+from daemon.core import CoreSettings
+from daemon.engine import Engine, Watch, settle_memory
+from daemon.journal import read, segments
+from daemon.marketdata import MarketData
+from daemon.paper import AskForecast, PaperShell
+from daemon.service import Notifier
+from daemon.state import Run, State
+from daemon.status import Status
+from daemon.training import find_models
+from daemon.view import View
+from models.artifact import Artifact
+from models.client import admissions
+from models.registry import Loaded
+from models.serve import Service
+
+_POLL_CONTROL_S = 0.2
+_WAIT_FOR_INFERENCE_S = 60.0
+_ANSWER_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperOptions:
+    """What the command line decides about a paper day.
+
+    `speed` is simulated seconds a second, None = as fast as it goes; `headless` shows plain lines and no live view.
+    """
+
+    speed: float | None = None
+    headless: bool = False
+    quiet: bool = False
+    new: bool = False
+    seed: int = 7
+    bus_url: str = ""
+    web: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperResult:
+    """How a paper day ended. `reason` is `end of data` or why it was stopped."""
+
+    run: Run
+    reason: str
+    decisions_sha256: str
+    duration_s: float
+    recovered_inputs: int
+    quotes_passed_over: int
+    data: str
+
+
+async def run_paper(config: Config, options: PaperOptions, state: State, console: Console) -> PaperResult:
+    """Run or continue a paper day.
+
+    Raises:
+        ConfigError: something the user can mend before anything has happened.
+        InvariantBroken: the books or the journal contradict themselves.
+    """
+    started = time.monotonic()
+    data = load_data(config)
+    models = find_models(state, data, config, console=console, seed=options.seed, quiet=options.quiet)
+    run = _choose_run(state, options)
+    opening = opening_messages(config, data, models, options.seed)
+    recorded = list(read(run.journal)) if segments(run.journal) else []
+    if recorded and recorded[0].message != opening[0]:
+        raise ConfigError(
+            f"run {run.name} in {state.folder} was started with other settings, models or data; "
+            "finish it with those, or leave it and start another with --new"
+        )
+
+    status = Status(progress_total=data.trade_quote_count(), pace=_pace(options.speed), run=run.name)
+    watch: list[Watch] = [lambda _, message: status.apply(message)]
+    async with _forecasting(options.bus_url, models, console) as (bus, ask):
+        if bus is not None:
+            watch.append(lambda _, message: bus.publish(message))
+        engine = Engine(run.journal, watch=watch)
+        shell = PaperShell(
+            engine=engine,
+            venue=_exchange(config, data),
+            quotes=data.trade_quotes(),
+            ask=ask,
+            period_ns=config.data.period_ns,
+            latencies=config.latencies(),
+            speed=options.speed,
+            recorded=recorded,
+        )
+        halted = state.halted()
+        if halted is not None:
+            shell.tell(halted)
+        settle_memory()
+        try:
+            async with _surroundings(config, options, shell, status, state, console):
+                reason = await shell.run(opening)
+        finally:
+            engine.close()
+        if bus is not None:
+            await bus.flush()
+    if reason == "end of data":
+        run.finish()
+    return PaperResult(
+        run=run,
+        reason=reason,
+        decisions_sha256=engine.decisions.hexdigest(),
+        duration_s=time.monotonic() - started,
+        recovered_inputs=engine.recovered_inputs,
+        quotes_passed_over=shell.inbox.counters.quotes_passed_over,
+        data=data.description,
+    )
+
+
+def load_data(config: Config) -> MarketData:
+    """The market data a configuration names."""
+    return marketdata.load(
+        Path(config.data.path) if config.data.path else None,
+        symbols=config.data.symbols,
+        clock=config.data.clock or None,
+        period_ns=config.data.period_ns,
+        spreads=config.spreads(),
+        train_pct=config.data.train_pct,
+        calibrate_pct=config.data.calibrate_pct,
+    )
+
+
+def _choose_run(state: State, options: PaperOptions) -> Run:
+    last = state.last_run()
+    if last is not None and not last.finished and not options.new:
+        return last
+    return state.new_run()
+
+
+def _pace(speed: float | None) -> str:
+    if speed is None:
+        return "max"
+    return "real" if speed == 1 else f"{speed:g}x"
+
+
+def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded], seed: int) -> list[AnyMessage]:
+    """The messages that start a run: what it is, which models may speak, and what they may look back on."""
+    settings = CoreSettings(
+        risk=config.risk,
+        sizing=config.sizing,
+        strategies=(config.strategy.settings(),),
+        slippage_allowance_e5=config.strategy.slippage_allowance_e5,
+        forecast_deadline_ns=config.forecast.deadline_ns,
+        data=f"{data.fingerprint}/{seed}/{config.simulation_fingerprint()}",
+    )
+    start_ns = data.split.calibrate_end_ns
+    started = RunStarted(
+        run_id="",
+        schema=1,
+        mode="paper",
+        currency=config.account.currency,
+        money_digits=config.account.money_digits,
+        leverage=config.account.leverage,
+        hedged=config.account.hedged,
+        period_ns=config.data.period_ns,
+        horizons=config.forecast.horizons,
+        levels_ppm=config.forecast.levels_ppm,
+        instruments=_instruments(config, data),
+        config_json=msgspec.json.encode(settings).decode(),
+        ts_init_ns=start_ns,
+    )
+    admitted = [message for loaded in models for message in admissions(loaded, ts_init_ns=start_ns)]
+    # Equal settings, data and models give an equal run id, and so equal order ids: two runs can be compared by hash.
+    digest = sha256(msgspec.json.encode(started))
+    for message in admitted:
+        digest.update(message.model_id.encode())
+    started = msgspec.structs.replace(started, run_id=digest.hexdigest()[:8])
+    history = [bar for symbol in data.symbols for bar in symbol.history(data.split)]
+    return [started, *admitted, *history]
+
+
+def _exchange(config: Config, data: MarketData) -> Exchange:
+    return Exchange(
+        account_id="paper",
+        currency=config.account.currency,
+        money_digits=config.account.money_digits,
+        leverage=config.account.leverage,
+        hedged=config.account.hedged,
+        balance=config.account.balance * 10**config.account.money_digits,
+        instruments=_instruments(config, data),
+        model=config.exchange,
+    )
+
+
+def _instruments(config: Config, data: MarketData) -> tuple[Instrument, ...]:
+    return tuple(config.instrument(symbol.symbol) for symbol in data.symbols)
+
+
+# --- inference -------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _forecasting(
+    url: str, models: Sequence[Loaded], console: Console
+) -> AsyncGenerator[tuple[Bus | None, AskForecast]]:
+    """Somebody to ask: a worker thread behind the in-process bus, or whoever serves the bus at a URL."""
+    if url:
+        from bus.nats import connect
+
+        bus: Bus = await connect(url, name="plimsoll paper")
+        try:
+            yield bus, _patient(bus, console)
+        finally:
+            await bus.close()
+        return
+    service = Service([artifact for loaded in models for artifact in loaded.artifacts])
+    local = MemoryBus()
+    serving = await local.serve_forecasts(service.answer_async)
+
+    async def ask(request: ForecastRequested) -> Sequence[AnyMessage]:
+        return await local.ask_forecast(request, _ANSWER_TIMEOUT_S)
+
+    try:
+        yield None, ask
+    finally:
+        await serving.close()
+        await local.close()
+        service.close()
+
+
+def _patient(bus: Bus, console: Console) -> AskForecast:
+    """Ask over a bus, waiting for an inference service to appear: simulated time can afford it."""
+    told = False
+
+    async def ask(request: ForecastRequested) -> Sequence[AnyMessage]:
+        nonlocal told
+        deadline = time.monotonic() + _WAIT_FOR_INFERENCE_S
+        while True:
+            answers = await bus.ask_forecast(request, _ANSWER_TIMEOUT_S)
+            unavailable = any(isinstance(each, ForecastMissed) and each.reason == "unavailable" for each in answers)
+            if not unavailable or time.monotonic() > deadline:
+                return answers
+            if not told:
+                told = True
+                console.print(
+                    "waiting for an inference service: start `plimsoll infer` with the same --bus and --state"
+                )
+            await asyncio.sleep(0.25)
+
+    return ask
+
+
+# --- around the shell ------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _surroundings(
+    config: Config, options: PaperOptions, shell: PaperShell, status: Status, state: State, console: Console
+) -> AsyncGenerator[None]:
+    """Signals, the kill switch, the web page, the terminal view and the service manager."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, shell.stop, signal.Signals(number).name)
+    async with contextlib.AsyncExitStack() as stack:
+        if options.web and config.web.enabled:
+            from daemon.web import start
+
+            server = await start(status, config.web.host, config.web.port)
+            stack.push_async_callback(server.close)
+            if not options.quiet:
+                console.print(f"status page: {server.url}")
+        view = None if options.quiet else View(status, console, plain=options.headless or not console.is_terminal)
+        notifier = Notifier()
+        if view is not None:
+            view.start()
+            stack.callback(view.stop)
+        notifier.ready()
+        stack.callback(notifier.stopping)
+        control = _Control(shell, state, halted=state.halted() is not None)
+
+        async def breath() -> None:
+            control.poll()
+            if view is not None:
+                view.refresh()
+            notifier.progress(shell.quotes_done)
+
+        shell.on_breath = breath
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+class _Control:
+    """Watches the state directory for what operators want."""
+
+    def __init__(self, shell: PaperShell, state: State, *, halted: bool) -> None:
+        self._shell = shell
+        self._state = state
+        self._halted = halted
+        self._next = 0.0
+
+    def poll(self) -> None:
+        """Look at most five times a second."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _POLL_CONTROL_S
+        halt: HaltTrading | None = self._state.halted()
+        if halt is not None and not self._halted:
+            self._shell.tell(halt)
+        self._halted = halt is not None
+        resume = self._state.take_resume()
+        if resume is not None:
+            self._shell.tell(resume)
+
+
+# --- inference as a process of its own -------------------------------------------------------------------------
+
+
+async def run_inference(url: str, artifacts: Sequence[Artifact], console: Console) -> None:
+    """Serve forecasts on a bus until SIGINT or SIGTERM."""
+    from bus.nats import connect
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    service = Service(artifacts)
+    bus = await connect(url, name="plimsoll infer")
+    try:
+        serving = await bus.serve_forecasts(service.answer_async)
+        names = ", ".join(artifact.model_id for artifact in artifacts) or "random-walk alone"
+        console.print(f"serving {names}")
+        sys.stdout.flush()
+        Notifier().ready()
+        await stop.wait()
+        await serving.close()
+    finally:
+        await bus.close()
+        service.close()

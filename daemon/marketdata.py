@@ -1,0 +1,214 @@
+"""From market-data files to what a paper day needs: quotes to trade on, bars to learn from, and where one ends."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from adapters import history
+from adapters.history import SpreadModel
+from bus.calendar import to_datetime
+from bus.errors import DataError
+from bus.messages import Bar, Quote
+from bus.series import BarSeries, TickSeries
+from bus.values import default_instrument
+from models.bars import REQUEST_BARS, BarBuilder
+
+SMALLEST_TRADE_BARS = 30
+SMALLEST_TRAIN_BARS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Where training ends and calibration ends (UTC ns): everything from `calibrate_end_ns` on is traded, unseen."""
+
+    train_end_ns: int
+    calibrate_end_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolData:
+    """One symbol: the source's rows, and the bid bars that the core would build from their quotes."""
+
+    series: BarSeries | TickSeries
+    bars: BarSeries
+    spread: SpreadModel
+
+    @property
+    def symbol(self) -> str:
+        """For instance EURUSD."""
+        return self.series.symbol
+
+    def train(self, split: Split) -> BarSeries:
+        """Bars to learn from."""
+        return self.bars.slice(0, self._at(split.train_end_ns))
+
+    def calibrate(self, split: Split) -> BarSeries:
+        """Bars to calibrate on."""
+        return self.bars.slice(self._at(split.train_end_ns), self._at(split.calibrate_end_ns))
+
+    def history(self, split: Split) -> list[Bar]:
+        """The last bars before trading starts, as messages: what a forecast may look back on."""
+        stop = self._at(split.calibrate_end_ns)
+        return [_bar(self.bars, row) for row in range(max(0, stop - REQUEST_BARS), stop)]
+
+    def trade_rows(self, split: Split) -> tuple[int, int]:
+        """First (included) and last (excluded) row of the source that is traded on."""
+        ts = self.series.ts_open_ns if isinstance(self.series, BarSeries) else self.series.ts_ns
+        return int(np.searchsorted(ts, split.calibrate_end_ns)), len(ts)
+
+    def trade_quotes(self, split: Split) -> Iterator[Quote]:
+        """The quotes to trade on, in order."""
+        start, stop = self.trade_rows(split)
+        return history.quotes(self.series, spread=self.spread, start=start, stop=stop)
+
+    def _at(self, ts_ns: int) -> int:
+        return int(np.searchsorted(self.bars.ts_open_ns, ts_ns))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketData:
+    """All symbols of a run, on one split."""
+
+    symbols: tuple[SymbolData, ...]
+    split: Split
+    description: str
+    fingerprint: str
+
+    def trade_quotes(self) -> Iterator[Quote]:
+        """Quotes of all symbols merged in order of time; of equal times, in order of symbols."""
+        sources = [symbol.trade_quotes(self.split) for symbol in self.symbols]
+        return sources[0] if len(sources) == 1 else heapq.merge(*sources, key=_time)
+
+    def trade_quote_count(self) -> int:
+        """How many quotes `trade_quotes` will give."""
+        total = 0
+        for symbol in self.symbols:
+            start, stop = symbol.trade_rows(self.split)
+            total += (stop - start) * (4 if isinstance(symbol.series, BarSeries) else 1)
+        return total
+
+
+def _time(quote: Quote) -> int:
+    return quote.ts_init_ns
+
+
+def load(
+    path: Path | None,
+    *,
+    symbols: Sequence[str],
+    clock: str | None,
+    period_ns: int,
+    spreads: dict[str, SpreadModel],
+    train_pct: int,
+    calibrate_pct: int,
+) -> MarketData:
+    """Read market data and split it by time.
+
+    Args:
+        path: a file or folder; None = the real EURUSD hours of the `sample` extra.
+        symbols: which symbols to use; empty = all that are found.
+        clock: clock of the file's timestamps; None = what the format says.
+        period_ns: length of the bars that models and core work on.
+        spreads: spread model a symbol, for sources with one side; a default for the others.
+        train_pct: share of the bars to learn from, in percent.
+        calibrate_pct: share to calibrate on; what remains is traded.
+
+    Raises:
+        DataError: nothing readable, a symbol missing, or too little data for the split.
+    """
+    if path is None:
+        found: list[BarSeries | TickSeries] = [history.sample()]
+        source = "EURUSD hourly bars from the sample extra"
+    else:
+        only = symbols[0] if len(symbols) == 1 else None
+        found = list(history.read(path, symbol=only, clock=clock))
+        source = path.name
+    if symbols:
+        missing = sorted(set(symbols) - {series.symbol for series in found})
+        if missing:
+            there = ", ".join(series.symbol for series in found) or "nothing"
+            raise DataError(f"{source}: no data for {', '.join(missing)}; found {there}")
+        found = [series for series in found if series.symbol in symbols]
+    if not found:
+        raise DataError(f"{source}: no market data found")
+    digest = sha256()
+    data: list[SymbolData] = []
+    for series in sorted(found, key=lambda each: each.symbol):
+        spread = spreads[series.symbol] if series.symbol in spreads else default_spread(series.symbol)
+        bars = build_bars(series, spread, period_ns)
+        data.append(SymbolData(series=series, bars=bars, spread=spread))
+        for column in (bars.ts_open_ns, bars.open_e5, bars.high_e5, bars.low_e5, bars.close_e5, bars.spread_e5):
+            if column is not None:
+                digest.update(column.tobytes())
+    longest = max(data, key=lambda each: len(each.bars)).bars
+    split = _split(longest, train_pct, calibrate_pct, source)
+    first, last = to_datetime(int(longest.ts_open_ns[0])), to_datetime(int(longest.ts_open_ns[-1]))
+    names = ", ".join(each.symbol for each in data)
+    return MarketData(
+        symbols=tuple(data),
+        split=split,
+        description=f"{source}: {names}, {len(longest):,} bars from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+        fingerprint=digest.hexdigest()[:16],
+    )
+
+
+def default_spread(symbol: str) -> SpreadModel:
+    """The spread model of a symbol nobody configured."""
+    return SpreadModel(pip_e5=default_instrument(symbol).pip_e5)
+
+
+def _split(bars: BarSeries, train_pct: int, calibrate_pct: int, source: str) -> Split:
+    n = len(bars)
+    train_end, calibrate_end = n * train_pct // 100, n * (train_pct + calibrate_pct) // 100
+    if train_end < SMALLEST_TRAIN_BARS or n - calibrate_end < SMALLEST_TRADE_BARS:
+        raise DataError(
+            f"{source}: {n} bars are too few: {train_pct} % to learn from must be at least {SMALLEST_TRAIN_BARS} and "
+            f"{100 - train_pct - calibrate_pct} % to trade at least {SMALLEST_TRADE_BARS}; give more data"
+        )
+    return Split(train_end_ns=int(bars.ts_open_ns[train_end]), calibrate_end_ns=int(bars.ts_open_ns[calibrate_end]))
+
+
+def build_bars(series: BarSeries | TickSeries, spread: SpreadModel, period_ns: int) -> BarSeries:
+    """The bars the core would build: the same quotes through the same builder, so that models learn what they meet."""
+    builder = BarBuilder(series.symbol, period_ns)
+    rows: list[tuple[int, int, int, int, int, int, int]] = []
+
+    def keep(bar: Bar | None) -> None:
+        if bar is not None:
+            rows.append((bar.ts_open_ns, bar.open_e5, bar.high_e5, bar.low_e5, bar.close_e5, bar.spread_e5, bar.quotes))
+
+    for quote in history.quotes(series, spread=spread):
+        keep(builder.on_quote(quote))
+    keep(builder.on_time(builder.end_ns))
+    columns = np.array(rows, np.int64).reshape(-1, 7)
+    return BarSeries(
+        symbol=series.symbol,
+        period_ns=period_ns,
+        ts_open_ns=columns[:, 0].copy(),
+        open_e5=columns[:, 1].copy(),
+        high_e5=columns[:, 2].copy(),
+        low_e5=columns[:, 3].copy(),
+        close_e5=columns[:, 4].copy(),
+        spread_e5=columns[:, 5].copy(),
+        quotes=columns[:, 6].copy(),
+    )
+
+
+def _bar(bars: BarSeries, row: int) -> Bar:
+    ts_open_ns = int(bars.ts_open_ns[row])
+    return Bar(
+        symbol=bars.symbol,
+        period_ns=bars.period_ns,
+        ts_open_ns=ts_open_ns,
+        ts_close_ns=ts_open_ns + bars.period_ns,
+        open_e5=int(bars.open_e5[row]),
+        high_e5=int(bars.high_e5[row]),
+        low_e5=int(bars.low_e5[row]),
+        close_e5=int(bars.close_e5[row]),
+        spread_e5=0 if bars.spread_e5 is None else int(bars.spread_e5[row]),
+        quotes=int(bars.quotes[row]),
+    )

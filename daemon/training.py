@@ -1,0 +1,148 @@
+"""Training from the daemon's side: which models a run needs, and a process of its own to make them.
+
+Training never shares a process with trading: it loads learning libraries, uses the machine as it likes and may fail.
+Run as ``python -m daemon.training STATE SEED`` with the configuration as JSON on standard input.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bus.errors import ModelError, TradingError
+from daemon.config import Config
+from daemon.marketdata import MarketData, SymbolData
+from daemon.state import State
+from models.registry import Loaded, Registry, Release
+
+OnProgress = Callable[[str, float], None]
+
+
+def find_models(
+    state: State, data: MarketData, config: Config, *, console: Console, seed: int, quiet: bool
+) -> tuple[Loaded, ...]:
+    """The models a run trades on, one release a symbol; trained now where the registry has none that fits.
+
+    A release fits where it answers the configured horizons and has seen nothing of the period that is traded.
+
+    Raises:
+        ModelError: training failed, or what it published does not verify.
+    """
+    if any(_fitting(state, symbol, data, config) is None for symbol in data.symbols):
+        _train_in_a_child(state, config, console=console, seed=seed, quiet=quiet)
+    found: list[Loaded] = []
+    for symbol in data.symbols:
+        loaded = _fitting(state, symbol, data, config)
+        if loaded is None:
+            raise ModelError(
+                f"training gave no model for {symbol.symbol} that fits this run; see `plimsoll models list`"
+            )
+        found.append(loaded)
+    return tuple(found)
+
+
+def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config) -> Loaded | None:
+    loaded = Registry(state.models).load(symbol.symbol, config.data.period_ns)
+    if loaded is None:
+        return None
+    for artifact in loaded.artifacts:
+        manifest = artifact.manifest
+        seen_ns = max(manifest.training.last_ts_ns, manifest.training.calibration_last_ts_ns)
+        if manifest.kind == "forecaster" and tuple(manifest.horizons) != config.forecast.horizons:
+            return None
+        if seen_ns >= data.split.calibrate_end_ns:
+            return None
+    return loaded
+
+
+def _train_in_a_child(state: State, config: Config, *, console: Console, seed: int, quiet: bool) -> None:
+    if not quiet:
+        console.print("no models for this data yet: training the default ones")
+    command = [sys.executable, "-m", "daemon.training", str(state.folder), str(seed), "quiet" if quiet else "bar"]
+    done = subprocess.run(
+        command,
+        input=msgspec.json.encode(config),
+        stdout=sys.stderr.fileno(),
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    if done.returncode != 0:
+        raise ModelError(f"training failed (exit status {done.returncode}); the message above says why")
+
+
+def train(
+    state: State, config: Config, data: MarketData, *, seed: int, on_progress: OnProgress | None = None
+) -> list[Release]:
+    """Train, calibrate and publish the default models for every symbol.
+
+    Args:
+        state: whose registry receives them.
+        config: horizons and data settings.
+        data: split by time; only its training and calibration parts are looked at.
+        seed: equal seeds give equal models.
+        on_progress: called with a label and a share of 0 to 1.
+    """
+    from models.train import fit_defaults  # scikit-learn: nothing but training loads it
+
+    releases: list[Release] = []
+    for index, symbol in enumerate(data.symbols):
+
+        def progress(label: str, share: float, index: int = index, name: str = symbol.symbol) -> None:
+            if on_progress is not None:
+                on_progress(f"{name}: {label}", (index + share) / len(data.symbols))
+
+        fitted = fit_defaults(
+            symbol.train(data.split),
+            symbol.calibrate(data.split),
+            horizons=config.forecast.horizons,
+            seed=seed,
+            progress=progress,
+        )
+        releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active))
+    return releases
+
+
+def train_with_bar(
+    state: State, config: Config, data: MarketData, *, seed: int, console: Console, quiet: bool
+) -> list[Release]:
+    """`train` with a progress bar."""
+    if quiet:
+        return train(state, config, data, seed=seed)
+    columns = (
+        TextColumn("[bold]training[/]"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
+        task = bar.add_task("", total=1.0)
+        return train(
+            state,
+            config,
+            data,
+            seed=seed,
+            on_progress=lambda label, share: bar.update(task, completed=share, description=label),
+        )
+
+
+def _main() -> int:
+    from daemon.app import load_data
+
+    folder, seed, show = sys.argv[1:4]
+    console = Console(stderr=True)
+    try:
+        config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+        state = State(Path(folder))
+        train_with_bar(state, config, load_data(config), seed=int(seed), console=console, quiet=show == "quiet")
+    except TradingError as error:
+        console.print(f"training: {error}", style="red")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,230 @@
+"""`plimsoll paper` as a user runs it: a process, a state directory, one JSON line, and `kill -9`."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+# A short day: 4 % of the sample's bars are traded.
+CONFIG = """
+[data]
+train_pct = 66
+calibrate_pct = 30
+"""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def plimsoll(*arguments, hash_seed="0", **options):
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    command = [sys.executable, "-m", "daemon", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, **options
+    )
+
+
+def paper_arguments(base: Path, state: Path, *more):
+    return ["paper", "--headless", "--json", "--seed", "7", "--no-web", "--config", base / "plimsoll.toml",
+            "--state", state, *more]  # fmt: skip
+
+
+def last_line(done):
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a configuration, and a state directory that holds trained models and one finished run."""
+    base = tmp_path_factory.mktemp("paper")
+    (base / "plimsoll.toml").write_text(CONFIG)
+    result = last_line(plimsoll(*paper_arguments(base, base / "state")))
+    return base, result
+
+
+def fresh_state(base: Path, name: str) -> Path:
+    state = base / name
+    state.mkdir()
+    shutil.copytree(base / "state" / "models", state / "models")
+    return state
+
+
+def trades_of(result):
+    with (Path(result["report"]).parent / "trades.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_last_line_is_one_json_object_with_every_figure(trained):
+    _, result = trained
+    wanted = {
+        "quotes", "bars", "forecasts", "patterns", "intents", "refused", "orders", "fills", "trades", "coverage",
+        "pnl", "costs", "max_drawdown", "equity_end", "duration_s", "journal", "report", "decisions_sha256",
+    }  # fmt: skip
+
+    assert wanted <= set(result)
+    assert result["trades"] > 0
+    assert [row["horizon"] for row in result["coverage"]] == [1, 4, 24]
+    for row in result["coverage"]:
+        assert {"nominal", "measured", "n", "low95", "high95", "mean_width_pips"} <= set(row)
+        assert row["low95"] <= row["measured"] <= row["high95"]
+    assert Path(result["report"]).is_file()
+    assert Path(result["journal"]).is_dir()
+
+
+def test_fresh_state_directories_and_hash_seeds_give_the_same_decisions_and_replay_agrees(trained, tmp_path):
+    """The whole claim, training included: nothing but the command line decides."""
+    base, first = trained
+    again = last_line(plimsoll(*paper_arguments(base, tmp_path / "state"), hash_seed="4242"))
+
+    assert again["decisions_sha256"] == first["decisions_sha256"]
+    assert trades_of(again) == trades_of(first)
+    for result in (first, again):
+        replayed = last_line(plimsoll("replay", result["journal"], "--json", hash_seed="77"))
+        assert replayed["identical"] is True
+        assert replayed["decisions_sha256"] == first["decisions_sha256"]
+
+
+def test_money_in_the_report_adds_up_to_the_smallest_unit(trained):
+    _, result = trained
+    report = json.loads((Path(result["report"]).parent / "report.json").read_text())
+
+    assert report["money"]["conserved"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(2))
+def test_kill_9_at_fifty_random_moments_changes_nothing(trained, batch, tmp_path):
+    """Twenty-five kills a batch, each followed by the same command: same decisions, same trades, none twice."""
+    base, whole = trained
+    source = random.Random(100 + batch)
+    expected = trades_of(whole)
+    interrupted = 0
+    for number in range(25):
+        state = tmp_path / str(number)
+        state.mkdir()
+        shutil.copytree(base / "state" / "models", state / "models")
+        arguments = [sys.executable, "-m", "daemon", *map(str, paper_arguments(base, state, "--pace", "400000x"))]
+        process = subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        journal = state / "runs" / "0001" / "journal"
+        while process.poll() is None and not any(journal.glob("*.seg")):
+            time.sleep(0.002)
+        time.sleep(source.uniform(0, 1.8))
+        process.send_signal(signal.SIGKILL)
+        interrupted += process.wait() == -signal.SIGKILL
+        finished = (state / "runs" / "0001" / "finished").exists()
+
+        result = last_line(plimsoll(*paper_arguments(base, state)))
+
+        assert result["decisions_sha256"] == whole["decisions_sha256"]
+        assert trades_of(result) == expected
+        assert finished or Path(result["journal"]) == journal
+        shutil.rmtree(state)
+    assert interrupted >= 15
+
+
+def test_sigterm_stops_in_good_order_with_a_report_and_the_run_can_go_on(trained, tmp_path):
+    base, whole = trained
+    state = fresh_state(base, "sigterm")
+    arguments = [sys.executable, "-m", "daemon", *map(str, paper_arguments(base, state, "--pace", "60000x"))]
+    process = subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not any((state / "runs").glob("*/journal/*.seg")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    stopped = json.loads(output.splitlines()[-1])
+
+    assert process.returncode == 0, errors
+    assert stopped["ended"] == "SIGTERM"
+    assert Path(stopped["report"]).is_file()
+
+    result = last_line(plimsoll(*paper_arguments(base, state)))
+    assert result["decisions_sha256"] == whole["decisions_sha256"]
+
+
+def test_an_altered_byte_in_a_journal_is_found_by_verify(trained, tmp_path):
+    _, result = trained
+    copy = tmp_path / "journal"
+    shutil.copytree(result["journal"], copy)
+    assert plimsoll("journal", "verify", copy).returncode == 0
+
+    segment = next(copy.glob("*.seg"))
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 3] ^= 4
+    segment.write_bytes(data)
+
+    done = plimsoll("journal", "verify", copy)
+    assert done.returncode == 1
+    assert "ALTERED" in done.stdout
+
+
+def test_the_kill_switch_holds_through_a_restart_until_it_is_lifted(trained):
+    base, _ = trained
+    state = fresh_state(base, "halted")
+    options = ("--state", state, "--operator", "mo", "--reason", "testing")
+    assert plimsoll("halt", *options).returncode == 0
+
+    halted = last_line(plimsoll(*paper_arguments(base, state)))
+    assert halted["trades"] == 0
+    assert halted["refused"] == halted["intents"] > 0
+
+    assert plimsoll("resume", *options).returncode == 0
+    assert last_line(plimsoll(*paper_arguments(base, state)))["trades"] > 0
+
+
+def test_two_processes_cannot_trade_on_one_state(trained):
+    base, _ = trained
+    state = fresh_state(base, "shared")
+    arguments = [sys.executable, "-m", "daemon", *map(str, paper_arguments(base, state, "--pace", "real"))]
+    process = subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not any((state / "runs").glob("*/journal/*.seg")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        second = plimsoll(*paper_arguments(base, state))
+        assert second.returncode == 78
+        assert f"in use by process {process.pid}" in second.stderr
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("paper", "--pace", "fast"), "is no pace"),
+        (("paper", "--data", "/nowhere"), "does not exist"),
+        (("report", "--state", "/proc/none"), "no run in"),
+        (("journal", "verify", "--state", "/proc/none"), "no run in"),
+        (("infer", "--state", "/proc/none"), "no bus to serve"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(arguments, message):
+    done = plimsoll(*arguments)
+
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "paper", "train", "infer", "replay", "report", "journal", "journal verify", "models", "models list", "halt",
+     "resume", "doctor", "config", "config show", "config check"],
+)  # fmt: skip
+def test_every_command_explains_itself(command):
+    done = plimsoll(*command.split(), "--help")
+
+    assert done.returncode == 0
+    assert len(done.stdout) > 100
