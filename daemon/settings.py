@@ -1,0 +1,279 @@
+"""Every setting there is, with its unit in its name, its default and its bounds. `daemon.config` fills them."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from adapters.exchange.model import ExecutionModel
+from bus.errors import ConfigError, DataError
+from bus.values import Instrument, default_instrument
+from risk.policy import Policy
+from risk.sizing import SizingSettings
+
+PROFILES = ("dev", "staging", "prod")
+
+Percent = Annotated[int, Meta(ge=0, le=100)]
+Milliseconds = Annotated[int, Meta(ge=0, le=60_000)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+Symbol = Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,32}$")]
+Horizon = Annotated[int, Meta(ge=1, le=10_000)]
+Level = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every section."""
+
+
+class AccountSection(Section, frozen=True, kw_only=True):
+    """The paper account.
+
+    Attributes:
+        currency: of the account, three capitals.
+        money_digits: decimals of that currency; 2 counts cents.
+        balance: at the start, in whole units of the currency.
+        leverage: units of value that a unit of margin carries.
+        hedged: positions in both directions of one symbol at a time (True), or one netted position (False).
+    """
+
+    currency: Currency = "USD"
+    money_digits: Annotated[int, Meta(ge=0, le=8)] = 2
+    balance: Annotated[int, Meta(ge=1, le=10_000_000_000)] = 10_000
+    leverage: Annotated[int, Meta(ge=1, le=2_000)] = 30
+    hedged: bool = True
+
+    @property
+    def balance_units(self) -> int:
+        """The balance at the start in the currency's smallest unit."""
+        return self.balance * 10**self.money_digits
+
+
+class DataSection(Section, frozen=True, kw_only=True):
+    """Which prices, and how they are split in order of time.
+
+    Attributes:
+        path: a file or folder of prices; empty = the sample of EURUSD hours.
+        symbols: what to trade; empty = every symbol that the data holds.
+        clock: in which the file writes times: utc, utc+2, est, new_york, eet, an IANA zone; empty = the format's own.
+        period_s: length of a bar in seconds; 0 = the file's own, and an hour for ticks.
+        train_pct: the first part, on which models learn.
+        calibrate_pct: the next part, which measures their intervals.
+        trade_pct: the last part, which is traded. The three add up to 100.
+    """
+
+    path: str = ""
+    symbols: tuple[Symbol, ...] = ()
+    clock: str = ""
+    period_s: Annotated[int, Meta(ge=0, le=604_800)] = 0
+    train_pct: Annotated[int, Meta(ge=1, le=98)] = 60
+    calibrate_pct: Annotated[int, Meta(ge=1, le=98)] = 20
+    trade_pct: Annotated[int, Meta(ge=1, le=98)] = 20
+
+    def __post_init__(self) -> None:
+        """Refuse parts that are not the whole."""
+        total = self.train_pct + self.calibrate_pct + self.trade_pct
+        if total != 100:
+            raise ValueError(f"train_pct + calibrate_pct + trade_pct = {total}; they must add up to 100")
+
+
+class SpreadSection(Section, frozen=True, kw_only=True):
+    """The spread where a source has one side only: a fixed part, and a share of the bar's range.
+
+    Attributes:
+        base_e5: fixed part in 1/100000 of a price unit (8 = 0.8 pip of EURUSD).
+        range_pct: part of the bar's high minus low that is added, in percent.
+    """
+
+    base_e5: Annotated[int, Meta(ge=1, le=1_000_000)] = 8
+    range_pct: Percent = 2
+
+
+class ForecastSection(Section, frozen=True, kw_only=True):
+    """What is forecast, and how long an answer may take.
+
+    Attributes:
+        horizons: how many bars ahead, ascending.
+        levels: coverage of the intervals, widest first; the first decides.
+        model_latency_ms: simulated time from question to answer.
+        deadline_s: an answer later than this after its bar closed is no forecast.
+    """
+
+    horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=16)] = (1, 4, 24)
+    levels: Annotated[tuple[Level, ...], Meta(min_length=1, max_length=8)] = (0.9, 0.2)
+    model_latency_ms: Milliseconds = 20
+    deadline_s: Annotated[int, Meta(ge=1, le=86_400)] = 5
+
+    def __post_init__(self) -> None:
+        """Refuse disorder, and a deadline that no answer can meet."""
+        if list(self.horizons) != sorted(set(self.horizons)):
+            raise ValueError(f"horizons = {list(self.horizons)}; write each once, in ascending order")
+        if list(self.levels) != sorted(set(self.levels), reverse=True):
+            raise ValueError(f"levels = {list(self.levels)}; write each once, the widest first")
+        if self.model_latency_ms >= self.deadline_s * 1000:
+            raise ValueError(
+                f"model_latency_ms = {self.model_latency_ms}; every answer would miss deadline_s = {self.deadline_s}"
+            )
+
+    @property
+    def levels_ppm(self) -> tuple[int, ...]:
+        """The levels in millionths."""
+        return tuple(round(level * 1_000_000) for level in self.levels)
+
+
+class ExecutionSection(Section, frozen=True, kw_only=True):
+    """How long things take on their way, and how fast simulated time passes.
+
+    Attributes:
+        order_latency_ms: simulated time of a command to the venue.
+        fact_latency_ms: simulated time of a fact back.
+        slippage_allowance_e5: what a strategy must expect to lose to slippage, both sides together, in 1/100000.
+        pace: ``max``, ``real``, or a factor such as ``60x``.
+    """
+
+    order_latency_ms: Milliseconds = 50
+    fact_latency_ms: Milliseconds = 25
+    slippage_allowance_e5: Annotated[int, Meta(ge=0, le=1_000_000)] = 4
+    pace: Annotated[str, Meta(pattern=r"^(max|real|[0-9]+(\.[0-9]+)?x)$")] = "max"
+
+    def __post_init__(self) -> None:
+        """Refuse time that stands still."""
+        if self.pace not in {"max", "real"} and not 0 < float(self.pace[:-1]) <= 1e9:
+            raise ValueError(f"pace = {self.pace!r}; a factor is above 0x and at most 1000000000x")
+
+    @property
+    def speed(self) -> float | None:
+        """Simulated seconds a second; None = as fast as it goes."""
+        if self.pace == "max":
+            return None
+        return 1.0 if self.pace == "real" else float(self.pace[:-1])
+
+
+class StrategySection(Section, frozen=True, kw_only=True):
+    """Which strategy trades; the strategy's own file says what `params` may hold."""
+
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")] = "interval"
+    params: dict[str, bool | int | float | str] = {}
+
+
+class ModelsSection(Section, frozen=True, kw_only=True):
+    """Training of the default models. Equal seeds and data give equal models."""
+
+    seed: Seed = 7
+
+
+class BusSection(Section, frozen=True, kw_only=True):
+    """Where messages travel. An empty url keeps them in this process; ``nats://host:4222`` shares them."""
+
+    url: Annotated[str, Meta(pattern="^$|^(nats|tls|ws|wss)://.+")] = ""
+
+
+class StoreSection(Section, frozen=True, kw_only=True):
+    """The projection of the journal. An empty url is ``plimsoll.db`` in the state directory."""
+
+    enabled: bool = True
+    url: str = ""
+
+
+class WebSection(Section, frozen=True, kw_only=True):
+    """The read-only status page. Port 0 takes any free port."""
+
+    enabled: bool = True
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Port = 8080
+
+
+class ReportSection(Section, frozen=True, kw_only=True):
+    """The report after a run. An empty folder is ``reports`` in the state directory."""
+
+    enabled: bool = True
+    folder: str = ""
+
+
+class LogSection(Section, frozen=True, kw_only=True):
+    """How much is said on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """Everything that can be set.
+
+    Attributes:
+        state: directory of journals, models and reports; empty = plimsoll's folder in the XDG data directory.
+        instruments: specifications that differ from the default for a pair, by symbol.
+        profile: which overlay was laid over the file.
+        file: which file was read, empty = none.
+        sources: dotted key to where its value came from; a key that is not in it has its default.
+    """
+
+    state: str = ""
+    account: AccountSection = AccountSection()
+    data: DataSection = DataSection()
+    spread: SpreadSection = SpreadSection()
+    exchange: ExecutionModel = ExecutionModel()
+    forecast: ForecastSection = ForecastSection()
+    execution: ExecutionSection = ExecutionSection()
+    strategy: StrategySection = StrategySection()
+    sizing: SizingSettings = SizingSettings()
+    risk: Policy = Policy()
+    models: ModelsSection = ModelsSection()
+    bus: BusSection = BusSection()
+    store: StoreSection = StoreSection()
+    web: WebSection = WebSection()
+    report: ReportSection = ReportSection()
+    log: LogSection = LogSection()
+    instruments: dict[str, Instrument] = {}
+    profile: str = "dev"
+    file: str = ""
+    sources: dict[str, str] = {}
+
+    def instrument(self, symbol: str) -> Instrument:
+        """The specification of a symbol: the configured one, else the default for such a pair.
+
+        Raises:
+            ConfigError: neither exists.
+        """
+        found = self.instruments.get(symbol.upper())
+        if found is not None:
+            return found
+        try:
+            return default_instrument(symbol)
+        except DataError as error:
+            raise ConfigError(str(error)) from None
+
+
+NOT_IN_FILE = frozenset({"profile", "file", "sources"})
+"""Fields of `Config` that say where it came from, and are no settings."""
+
+
+def check_instrument(instrument: Instrument) -> None:
+    """Refuse a specification that no venue can have.
+
+    Raises:
+        ValueError: one line that begins with the field's name.
+    """
+    at_least = {
+        "digits": 0,
+        "pip_e5": 1,
+        "lot_e2": 1,
+        "min_volume_e2": 1,
+        "step_volume_e2": 1,
+        "max_volume_e2": instrument.min_volume_e2,
+        "commission_per_million_e2": 0,
+        "leverage": 0,
+        "swap_triple_weekday": 0,
+    }
+    for name, lowest in at_least.items():
+        value: int = getattr(instrument, name)
+        if value < lowest:
+            raise ValueError(f"{name} = {value}; write {lowest} or more")
+    if instrument.digits > 5:
+        raise ValueError(f"digits = {instrument.digits}; prices are kept to 5 decimals, write 0 to 5")
+    if instrument.swap_triple_weekday > 6:
+        raise ValueError(f"swap_triple_weekday = {instrument.swap_triple_weekday}; write 0 (Monday) to 6 (Sunday)")
+    if instrument.session not in {"fx", "always"}:
+        raise ValueError(f"session = {instrument.session!r}; write 'fx' or 'always'")
+    if not instrument.base or not instrument.quote or instrument.base == instrument.quote:
+        raise ValueError(f"base = {instrument.base!r}, quote = {instrument.quote!r}; write two different assets")
