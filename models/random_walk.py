@@ -26,9 +26,11 @@ def to_prices(close_e5: int, expected: float, sigma: float, horizon: int) -> Hor
         point = close exp(expected sigma sqrt h), scale = close sigma sqrt h, both rounded and at least 1.
 
     Raises:
-        ValueError, OverflowError: the numbers are not finite, or give no price.
+        ValueError: the numbers are not finite, or say that the price moves by more than a factor of e.
     """
     spread = sigma * math.sqrt(horizon)
+    if not (spread < 1.0 and abs(expected * spread) < 1.0):
+        raise ValueError(f"expected {expected!r} sigmas of {spread!r} over {horizon} bars is no forecast of a price")
     return HorizonForecast(
         horizon=horizon,
         point_e5=max(1, math.floor(close_e5 * math.exp(expected * spread) + 0.5)),

@@ -28,7 +28,7 @@ def train_perceptron(
         ModelError: the weights are not finite.
     """
     # imported here: only training pays the second it takes
-    from sklearn.neural_network import MLPRegressor  # noqa: PLC0415
+    from sklearn.neural_network import MLPRegressor
 
     early = patience and problem.regularise > 0.0
     # an instance, not a number: partial_fit would start a number afresh, and the same shuffle, at every epoch

@@ -21,7 +21,8 @@ class Ridge:
 
     def fit(self, problem: Problem) -> Dense:
         """Fit one penalty after another, keep the best on the validation part, damp it by its worth there."""
-        from sklearn.linear_model import Ridge as Regression  # noqa: PLC0415  only training pays for the import
+        # imported here: only training pays for it
+        from sklearn.linear_model import Ridge as Regression
 
         penalties = [max(penalty * problem.regularise, _LEAST_PENALTY) for penalty in _PENALTIES]
         best, best_loss = None, np.inf

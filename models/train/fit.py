@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
+from threadpoolctl import threadpool_limits
 
 from bus.errors import DataError
 from bus.messages import HorizonForecast
@@ -59,15 +60,22 @@ def fit_defaults(
         train: older bars; the last fifth decides when to stop and which model trades.
         calibrate: newer bars of the same market, for calibration scores and metrics only.
         horizons: bars ahead, each once.
-        seed: equal seeds and bars give equal artifacts, ids included, on one machine.
+        seed: equal seeds and bars give equal artifacts, ids included, on one machine (one kind of processor: the
+            linear-algebra library picks its kernels by it).
         progress: told a stage (a network's name) and the share of it that is done.
 
     Raises:
         DataError: too few bars, or series that do not fit together.
         ModelError: training went astray.
     """
-    horizons = tuple(horizons)
-    told = progress or no_progress
+    # one thread: faster for networks this small, and sums that split over threads come out differently
+    with threadpool_limits(limits=1):
+        return _fit_defaults(train, calibrate, tuple(horizons), seed, progress or no_progress)
+
+
+def _fit_defaults(
+    train: BarSeries, calibrate: BarSeries, horizons: tuple[int, ...], seed: int, told: Progress
+) -> Trained:
     parts = split(train, calibrate, horizons)
     manifest = _manifest(train, calibrate, horizons, seed)
     walk = _judge(random_walk.MODEL_ID, np.zeros_like(parts.calibration.labels), parts.calibration, horizons)

@@ -26,7 +26,7 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def crps_gaussian(error: Floats, sigma: Floats) -> Floats:
-    """CRPS of N(point, sigma) where truth - point = error: sigma (z (2 F(z) - 1) + 2 f(z) - pi^-1/2), z = error / sigma."""
+    """CRPS of N(point, sigma), truth - point = error: sigma (z (2 F(z) - 1) + 2 f(z) - pi^-1/2), z = error / sigma."""
     z = error / sigma
     twice_cdf_less_one = _erf(z / math.sqrt(2.0))
     density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)

@@ -1,0 +1,129 @@
+"""Every architecture in models/nets keeps the promises of models.contract.Net."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.contract import Problem
+from models.forward import Pipeline, Scaler, pipeline_from
+from models.nets import architectures
+from tests.harness.trained import trained
+
+NETS = architectures()
+INPUTS, OUTPUTS = 12, 2
+
+
+def problem(net, *, n=300, seed=0, signal=1.0, regularise=1.0, epochs=40, shuffled=False, progress=None):
+    random = np.random.default_rng(seed)
+    inputs = random.standard_normal((n + 200, INPUTS))
+    if net.task == "reconstruct":
+        targets = inputs
+    else:
+        targets = signal * inputs[:, :OUTPUTS] + 0.5 * random.standard_normal((n + 200, OUTPUTS))
+        if shuffled:
+            targets = random.permutation(targets)
+    extra = {} if progress is None else {"progress": progress}
+    return Problem(
+        inputs=inputs[:n],
+        targets=targets[:n],
+        validation_inputs=inputs[n:],
+        validation_targets=targets[n:],
+        seed=seed,
+        regularise=regularise,
+        epochs=epochs,
+        **extra,
+    )
+
+
+def loss(net, inputs, targets):
+    return float(np.mean((net(inputs) - targets) ** 2))
+
+
+@pytest.fixture(params=NETS.values(), ids=NETS.keys())
+def net(request):
+    return request.param
+
+
+def test_the_default_architectures_are_found():
+    assert {"ridge", "mlp", "autoencoder"} <= set(NETS)
+    assert {net.task for net in NETS.values()} == {"forecast", "reconstruct"}
+
+
+def test_it_overfits_a_tiny_batch_when_nothing_holds_it_back(net):
+    tiny = problem(net, n=8, regularise=0.0, epochs=1500)
+    assert loss(net.fit(tiny), tiny.inputs, tiny.targets) < 0.02 * float(np.mean(tiny.targets**2))
+
+
+def test_it_learns_what_can_be_learnt(net):
+    learnable = problem(net, n=1500, epochs=60)
+    fitted = net.fit(learnable)
+    assert loss(fitted, learnable.validation_inputs, learnable.validation_targets) < 0.8 * float(
+        np.mean(learnable.validation_targets**2)
+    )
+
+
+def test_equal_seeds_give_equal_weights_and_another_seed_other_data(net):
+    first, second = (net.fit(problem(net, seed=3, epochs=5)).tensors() for _ in range(2))
+    assert {name: tensor.tobytes() for name, tensor in first.items()} == {
+        name: tensor.tobytes() for name, tensor in second.items()
+    }
+
+
+def test_saved_and_loaded_it_answers_the_same_to_the_bit(net):
+    task = problem(net, epochs=5)
+    fitted = Pipeline(scaler=Scaler(centre=np.zeros(INPUTS), gain=np.ones(INPUTS)), net=net.fit(task))
+    loaded = pipeline_from(fitted.tensors(), fitted.net.activation)
+    assert loaded(task.inputs).tobytes() == fitted(task.inputs).tobytes()
+
+
+def test_shapes_are_as_promised_and_outputs_finite_far_outside_the_training_data(net):
+    task = problem(net, epochs=5)
+    fitted = Pipeline(scaler=Scaler(centre=np.zeros(INPUTS), gain=np.ones(INPUTS)), net=net.fit(task))
+    out = fitted(np.full((3, INPUTS), 1e9))
+    assert out.shape == (3, task.targets.shape[1])
+    assert np.isfinite(out).all()
+    assert np.isnan(fitted(np.full((1, INPUTS), np.nan))).all()
+
+
+def test_shuffled_targets_teach_a_forecaster_nothing(net):
+    if net.task != "forecast":
+        pytest.skip("a reconstruction has no targets of its own to shuffle")
+    for seed in range(3):
+        task = problem(net, n=1500, shuffled=True, seed=seed)
+        fitted = net.fit(task)
+        fresh = problem(net, n=1500, seed=seed + 50)
+        random_walk = float(np.mean(fresh.targets**2))
+        assert loss(fitted, fresh.inputs, np.random.default_rng(1).permutation(fresh.targets)) > 0.99 * random_walk
+
+
+def test_progress_rises_to_one(net):
+    told = []
+    net.fit(problem(net, epochs=5, progress=lambda stage, share: told.append((stage, share))))
+    assert {stage for stage, _ in told} == {net.name}
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_it_is_among_the_trained_artifacts_under_its_name(net):
+    assert [a.manifest.name for a in trained().artifacts].count(net.name) == 1
+
+
+def test_serving_loads_no_learning_library():
+    code = (
+        "import sys, models.serve, models.registry, models.client, models.contract, models.nets;"
+        "print([m for m in ('sklearn', 'scipy', 'torch') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_bars_and_intervals_load_no_numpy():
+    code = "import sys, models.bars, models.conformal; print('numpy' in sys.modules)"
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
