@@ -1,0 +1,6 @@
+"""The simulated exchange: matching without I/O."""
+
+from adapters.exchange.engine import Exchange
+from adapters.exchange.model import ExecutionModel
+
+__all__ = ["Exchange", "ExecutionModel"]
