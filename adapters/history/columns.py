@@ -117,9 +117,14 @@ def bars_piece(
     return Piece(origin=rows.source.origin, side=side, series=series, notes=notes)
 
 
+def _check_prices(rows: Rows, column: Column, name: str) -> None:
+    rows.refuse(column <= 0, f"{name} is not a positive price")
+    rows.refuse(column > LARGEST, f"{name} is beyond any price")
+
+
 def _check_ohlc(rows: Rows, ohlc_e5: tuple[Column, Column, Column, Column], side: str) -> None:
     for name, column in zip(OHLC, ohlc_e5, strict=True):
-        rows.refuse((column <= 0) | (column > LARGEST), f"{side}{name} is not a positive price")
+        _check_prices(rows, column, side + name)
     first, high, low, last = ohlc_e5
     rows.refuse(high < low, f"{side}high is below {side}low")
     rows.refuse(high < np.maximum(first, last), f"{side}high is below {side}open or {side}close")
@@ -164,8 +169,8 @@ def ticks_piece(
     """
     if not len(rows.number):
         raise rows.source.error(0, "no quotes in it")
-    rows.refuse((bid_e5 <= 0) | (bid_e5 > LARGEST), "bid is not a positive price")
-    rows.refuse((ask_e5 <= 0) | (ask_e5 > LARGEST), "ask is not a positive price")
+    for name, column in (("bid", bid_e5), ("ask", ask_e5)):
+        _check_prices(rows, column, name)
     ts = rows.utc_ns(options, default_clock, strictly=False)
     crossed = ask_e5 < bid_e5
     dropped = int(np.count_nonzero(crossed))

@@ -94,8 +94,6 @@ def _piece(
 ) -> Piece:
     time_ns, in_utc = _time(source, columns[layout.time])
     rows = Rows(source=source, number=np.arange(1, len(time_ns) + 1), time_ns=time_ns, in_utc=in_utc, unit="row")
-    if not len(time_ns):
-        raise source.error(0, "no rows in it")
 
     def prices(column: int, name: str) -> Column:
         return _scaled(rows, columns[column], name, PRICE_SCALE)
@@ -127,6 +125,8 @@ def _time(source: Source, column: Any) -> tuple[Column, bool]:
     import pyarrow as pa  # here, because the daemon must start without pyarrow
 
     kind = column.type
+    if not len(column):
+        raise source.error(0, "no rows in it")
     if column.null_count:
         raise source.error(0, f"{column.null_count} rows have no time")
     if pa.types.is_timestamp(kind):
@@ -137,7 +137,7 @@ def _time(source: Source, column: Any) -> tuple[Column, bool]:
     if pa.types.is_integer(kind):
         values = column.cast(pa.int64()).to_numpy().astype(np.int64)
         for least, beyond, scale in _UNITS:
-            if len(values) and values.min() >= least and values.max() < min(beyond, 2**63 - 1):
+            if values.min() >= least and values.max() < min(beyond, 2**63 - 1):
                 return values * scale, True
         raise source.error(0, "integer times are not seconds, milli-, micro- or nanoseconds of this century")
     raise source.error(0, f"the time column is of type {kind}; make it a timestamp")

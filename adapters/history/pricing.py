@@ -3,8 +3,8 @@
 A bullish or flat bar (close >= open) is passed as open, low, high, close, a bearish one as open, high, low, close, at
 0, 1/3 and 2/3 of the bar's length and 1 ms before its end. A bar that the next one cuts short (a session's end, a
 change of the server's clock) is as long as the distance to the next one. The ask is the bid plus the spread at that
-point: two-sided bars use their own ask prices, corner by corner, never below the bid; bars with a recorded spread use that
-(0 = not recorded); everything else uses a `SpreadModel`. Ticks are passed as they are.
+point: two-sided bars use their own ask prices, corner by corner, never below the bid; bars with a recorded spread use
+that (0 = not recorded); everything else uses a `SpreadModel`. Ticks are passed as they are.
 """
 
 from collections.abc import Iterator
