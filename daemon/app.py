@@ -14,7 +14,8 @@ import msgspec
 from bus.memory import MemoryBus
 from rich.console import Console
 
-from adapters.exchange import Exchange
+from adapters.exchange import Exchange, ExecutionModel
+from adapters.history import SpreadModel
 from bus.errors import ConfigError
 from bus.messages import (
     AnyMessage,
@@ -24,14 +25,15 @@ from bus.messages import (
     RunStarted,
 )
 from bus.port import Bus
-from bus.values import Instrument
+from bus.series import BarSeries
+from bus.values import NS_PER_MS, NS_PER_S, Instrument
 from daemon import marketdata
 from daemon.config import Config
-from daemon.core import CoreSettings
+from daemon.core import CoreSettings, StrategySettings
 from daemon.engine import Engine, Watch, settle_memory
 from daemon.journal import read, segments
 from daemon.marketdata import MarketData
-from daemon.paper import AskForecast, PaperShell
+from daemon.paper import AskForecast, Latencies, PaperShell
 from daemon.service import Notifier
 from daemon.state import Run, State
 from daemon.status import Status
@@ -106,8 +108,8 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
             venue=_exchange(config, data),
             quotes=data.trade_quotes(),
             ask=ask,
-            period_ns=config.data.period_ns,
-            latencies=config.latencies(),
+            period_ns=data.period_ns,
+            latencies=latencies(config),
             speed=options.speed,
             recorded=recorded,
         )
@@ -141,10 +143,24 @@ def load_data(config: Config) -> MarketData:
         Path(config.data.path) if config.data.path else None,
         symbols=config.data.symbols,
         clock=config.data.clock or None,
-        period_ns=config.data.period_ns,
-        spreads=config.spreads(),
+        period_s=config.data.period_s,
+        spread_of=lambda symbol: spread_model(config, symbol),
         train_pct=config.data.train_pct,
         calibrate_pct=config.data.calibrate_pct,
+    )
+
+
+def spread_model(config: Config, symbol: str) -> SpreadModel:
+    """The spread of a symbol whose source has one side only."""
+    return SpreadModel(pip_e5=config.instrument(symbol).pip_e5, **msgspec.structs.asdict(config.spread))
+
+
+def latencies(config: Config) -> Latencies:
+    """Simulated delays."""
+    return Latencies(
+        model_latency_ns=config.forecast.model_latency_ms * NS_PER_MS,
+        order_latency_ns=config.execution.order_latency_ms * NS_PER_MS,
+        fact_latency_ns=config.execution.fact_latency_ms * NS_PER_MS,
     )
 
 
@@ -166,10 +182,10 @@ def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded],
     settings = CoreSettings(
         risk=config.risk,
         sizing=config.sizing,
-        strategies=(config.strategy.settings(),),
-        slippage_allowance_e5=config.strategy.slippage_allowance_e5,
-        forecast_deadline_ns=config.forecast.deadline_ns,
-        data=f"{data.fingerprint}/{seed}/{config.simulation_fingerprint()}",
+        strategies=(StrategySettings(name=config.strategy.name, params=config.strategy.params),),
+        slippage_allowance_e5=config.execution.slippage_allowance_e5,
+        forecast_deadline_ns=config.forecast.deadline_s * NS_PER_S,
+        data=f"{data.fingerprint}/{seed}/{_simulation(config)}",
     )
     start_ns = data.split.calibrate_end_ns
     started = RunStarted(
@@ -180,7 +196,7 @@ def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded],
         money_digits=config.account.money_digits,
         leverage=config.account.leverage,
         hedged=config.account.hedged,
-        period_ns=config.data.period_ns,
+        period_ns=data.period_ns,
         horizons=config.forecast.horizons,
         levels_ppm=config.forecast.levels_ppm,
         instruments=_instruments(config, data),
@@ -197,6 +213,13 @@ def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded],
     return [started, *admitted, *history]
 
 
+def _simulation(config: Config) -> str:
+    """Fingerprint of what shapes a simulated day from outside the core."""
+    settings = (config.account, config.exchange, config.execution.order_latency_ms, config.execution.fact_latency_ms,
+                config.forecast.model_latency_ms)  # fmt: skip
+    return sha256(msgspec.json.encode(settings)).hexdigest()[:16]
+
+
 def _exchange(config: Config, data: MarketData) -> Exchange:
     return Exchange(
         account_id="paper",
@@ -204,10 +227,21 @@ def _exchange(config: Config, data: MarketData) -> Exchange:
         money_digits=config.account.money_digits,
         leverage=config.account.leverage,
         hedged=config.account.hedged,
-        balance=config.account.balance * 10**config.account.money_digits,
+        balance=config.account.balance_units,
         instruments=_instruments(config, data),
-        model=config.exchange,
+        model=_execution_model(config, data),
     )
+
+
+def _execution_model(config: Config, data: MarketData) -> ExecutionModel:
+    """The configured one, but without gifts where quotes are made from bars.
+
+    Such a path shows a bar's extremes as quotes; a target must not fill there merely because none came in between.
+    """
+    made_of_bars = any(isinstance(symbol.series, BarSeries) for symbol in data.symbols)
+    if made_of_bars and "exchange.pass_on_gaps" not in config.sources:
+        return msgspec.structs.replace(config.exchange, pass_on_gaps=False)
+    return config.exchange
 
 
 def _instruments(config: Config, data: MarketData) -> tuple[Instrument, ...]:

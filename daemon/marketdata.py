@@ -1,7 +1,7 @@
 """From market-data files to what a paper day needs: quotes to trade on, bars to learn from, and where one ends."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from bus.calendar import to_datetime
 from bus.errors import DataError
 from bus.messages import Bar, Quote
 from bus.series import BarSeries, TickSeries
-from bus.values import default_instrument
+from bus.values import NS_PER_HOUR, NS_PER_S
 from models.bars import REQUEST_BARS, BarBuilder
 
 SMALLEST_TRADE_BARS = 30
@@ -75,6 +75,7 @@ class MarketData:
 
     symbols: tuple[SymbolData, ...]
     split: Split
+    period_ns: int
     description: str
     fingerprint: str
 
@@ -101,8 +102,8 @@ def load(
     *,
     symbols: Sequence[str],
     clock: str | None,
-    period_ns: int,
-    spreads: dict[str, SpreadModel],
+    period_s: int,
+    spread_of: Callable[[str], SpreadModel],
     train_pct: int,
     calibrate_pct: int,
 ) -> MarketData:
@@ -112,8 +113,8 @@ def load(
         path: a file or folder; None = the real EURUSD hours of the `sample` extra.
         symbols: which symbols to use; empty = all that are found.
         clock: clock of the file's timestamps; None = what the format says.
-        period_ns: length of the bars that models and core work on.
-        spreads: spread model a symbol, for sources with one side; a default for the others.
+        period_s: length of the bars that models and core work on; 0 = the bars' own, and an hour for ticks.
+        spread_of: the spread model of a symbol, for sources with one side.
         train_pct: share of the bars to learn from, in percent.
         calibrate_pct: share to calibrate on; what remains is traded.
 
@@ -135,10 +136,11 @@ def load(
         found = [series for series in found if series.symbol in symbols]
     if not found:
         raise DataError(f"{source}: no market data found")
+    period_ns = period_s * NS_PER_S or _own_period_ns(found, source)
     digest = sha256()
     data: list[SymbolData] = []
     for series in sorted(found, key=lambda each: each.symbol):
-        spread = spreads[series.symbol] if series.symbol in spreads else default_spread(series.symbol)
+        spread = spread_of(series.symbol)
         bars = build_bars(series, spread, period_ns)
         data.append(SymbolData(series=series, bars=bars, spread=spread))
         for column in (bars.ts_open_ns, bars.open_e5, bars.high_e5, bars.low_e5, bars.close_e5, bars.spread_e5):
@@ -151,14 +153,18 @@ def load(
     return MarketData(
         symbols=tuple(data),
         split=split,
+        period_ns=period_ns,
         description=f"{source}: {names}, {len(longest):,} bars from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
         fingerprint=digest.hexdigest()[:16],
     )
 
 
-def default_spread(symbol: str) -> SpreadModel:
-    """The spread model of a symbol nobody configured."""
-    return SpreadModel(pip_e5=default_instrument(symbol).pip_e5)
+def _own_period_ns(found: Sequence[BarSeries | TickSeries], source: str) -> int:
+    periods = {series.period_ns for series in found if isinstance(series, BarSeries)}
+    if len(periods) > 1:
+        lengths = ", ".join(f"{period // NS_PER_S} s" for period in sorted(periods))
+        raise DataError(f"{source}: bars of several lengths ({lengths}); choose one with data.period_s")
+    return periods.pop() if periods else NS_PER_HOUR
 
 
 def _split(bars: BarSeries, train_pct: int, calibrate_pct: int, source: str) -> Split:
@@ -181,6 +187,9 @@ def build_bars(series: BarSeries | TickSeries, spread: SpreadModel, period_ns: i
         if bar is not None:
             rows.append((bar.ts_open_ns, bar.open_e5, bar.high_e5, bar.low_e5, bar.close_e5, bar.spread_e5, bar.quotes))
 
+    if isinstance(series, BarSeries) and period_ns % series.period_ns:
+        own_s = series.period_ns // NS_PER_S
+        raise DataError(f"{series.symbol}: bars of {own_s} s cannot make bars of {period_ns // NS_PER_S} s")
     for quote in history.quotes(series, spread=spread):
         keep(builder.on_quote(quote))
     keep(builder.on_time(builder.end_ns))

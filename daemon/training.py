@@ -46,7 +46,7 @@ def find_models(
 
 
 def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config) -> Loaded | None:
-    loaded = Registry(state.models).load(symbol.symbol, config.data.period_ns)
+    loaded = Registry(state.models).load(symbol.symbol, data.period_ns)
     if loaded is None:
         return None
     for artifact in loaded.artifacts:

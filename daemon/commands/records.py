@@ -1,0 +1,99 @@
+"""Commands that look back: replay, report, journal."""
+
+import click
+from rich.console import Console
+
+from daemon import journal as journals
+from daemon.commands.common import EXIT_FAILED, Settings, emit, journal_of, run_of, with_settings
+from daemon.replay import describe, replay
+
+
+@click.command("replay")
+@click.argument("journal", required=False)
+@with_settings
+def replay_command(settings: Settings, journal: str | None) -> int:
+    """Run a journal's inputs through a fresh core and compare every answer.
+
+    JOURNAL is a journal's folder, a run's folder or a run's number; by default the last run. Needs no models and no
+    data: all that the core knew is in the journal. Ends with 1 and shows the first difference, both sides, where the
+    answers are not the recorded ones.
+    """
+    folder = journal_of(settings.open_state(), journal)
+    result = replay(folder)
+    if settings.as_json:
+        emit(result)
+        return 0 if result.identical else EXIT_FAILED
+    console = Console()
+    if result.identical:
+        console.print(f"identical: {result.inputs:,} inputs gave the same {result.outputs:,} answers again")
+        console.print(f"decisions sha256 {result.decisions_sha256}")
+        return 0
+    if not result.chain.intact:
+        console.print(f"[red]the journal was altered[/]: {result.chain.reason} (record {result.chain.broken_at})")
+    if result.difference is not None:
+        console.print(
+            f"[red]first difference[/] at record {result.difference.seq}, from input {result.difference.cause_seq}"
+        )
+        console.print("recorded:", result.difference.recorded)
+        console.print("replayed:", result.difference.replayed)
+    return EXIT_FAILED
+
+
+@click.command()
+@click.argument("run", required=False)
+@with_settings
+def report(settings: Settings, run: str | None) -> int:
+    """Write a run's adherence report again, from its journal alone.
+
+    RUN is a run's number or folder; by default the last run. Gives HTML (self-contained, works offline), JSON and CSV.
+    """
+    from daemon.paperday import report_on
+
+    chosen = run_of(settings.open_state(), run)
+    paths = report_on(chosen)
+    if settings.as_json:
+        emit({"report": str(paths.html), "json": str(paths.json), "csv": [str(path) for path in paths.csvs]})
+    else:
+        click.echo(f"report: {paths.html}")
+    return 0
+
+
+@click.group("journal")
+def journal_group() -> None:
+    """Look into journals and check their hash chain."""
+
+
+@journal_group.command("verify")
+@click.argument("journal", required=False)
+@with_settings
+def journal_verify(settings: Settings, journal: str | None) -> int:
+    """Check every byte of a journal against its hash chain; ends with 1 where one was altered."""
+    verdict = journals.verify(journal_of(settings.open_state(), journal))
+    if settings.as_json:
+        emit(verdict)
+    elif verdict.intact:
+        torn = f"; {verdict.torn_bytes} bytes of a write cut short at the end" if verdict.torn_bytes else ""
+        click.echo(f"intact: {verdict.records:,} records, digest {verdict.digest}{torn}")
+    else:
+        click.echo(f"ALTERED: {verdict.reason} ({verdict.segment}, record {verdict.broken_at})")
+    return 0 if verdict.intact else EXIT_FAILED
+
+
+@journal_group.command("show")
+@click.argument("journal", required=False)
+@click.option("--from", "first", type=int, default=1, show_default=True, help="First record.")
+@click.option("--count", type=int, default=20, show_default=True, help="How many records.")
+@click.option("--type", "only", metavar="NAME", help="Only messages of this type, for instance OrderFilled.")
+@with_settings
+def journal_show(settings: Settings, journal: str | None, first: int, count: int, only: str | None) -> int:
+    """Print records as JSON lines: sequence number, in or out, message."""
+    shown = 0
+    for record in journals.read(journal_of(settings.open_state(), journal)):
+        if record.seq < first or (only is not None and type(record.message).__name__ != only):
+            continue
+        kind = "in" if record.kind == journals.INPUT else "out"
+        emit({"seq": record.seq, "kind": kind, **(describe(record.message) or {})})
+        shown += 1
+        if shown >= count:
+            break
+    return 0

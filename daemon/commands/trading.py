@@ -1,0 +1,237 @@
+"""Commands that trade, train and answer: paper, train, infer; and the operator's: halt, resume."""
+
+import asyncio
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bus.errors import ConfigError
+from bus.messages import HaltLevel
+from daemon.commands.common import Settings, emit, with_settings
+
+
+def _pace(_context: click.Context, _option: click.Parameter, text: str) -> float | None:
+    if text == "max":
+        return None
+    if text == "real":
+        return 1.0
+    number = text.removesuffix("x")
+    try:
+        speed = float(number)
+    except ValueError:
+        speed = 0.0
+    if not text.endswith("x") or not 0 < speed < 1e9:
+        raise click.BadParameter(f"{text!r} is no pace; use max, real, or a factor such as 60x")
+    return speed
+
+
+# --- paper -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.option(
+    "--data",
+    "path",
+    type=click.Path(path_type=Path, exists=True),
+    help="Your own market data, a file or a folder: bars or ticks as Parquet, CSV, HistData, MT4, MT5, "
+    "Dukascopy, TrueFX or LEAN zip.  [default: the EURUSD hours of the sample extra]",
+)
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    metavar="PAIR",
+    help="Trade this symbol; may be given several times. Default: all in the data.",
+)
+@click.option(
+    "--clock", metavar="ZONE", help="Clock of the data's timestamps: utc, est, eet, new_york, utc+2 or a zone name."
+)
+@click.option(
+    "--pace",
+    "speed",
+    default="max",
+    callback=_pace,
+    metavar="max|real|60x",
+    help="How fast simulated time passes.  [default: max]",
+)
+@click.option("--headless", is_flag=True, help="Plain lines instead of the live view.")
+@click.option("--new", is_flag=True, help="Start a new run even where an unfinished one could be continued.")
+@click.option("--seed", type=int, help="Seed of training and of the simulated exchange.")
+@click.option(
+    "--bus",
+    "bus_url",
+    metavar="nats://HOST:PORT",
+    help="Ask for forecasts over NATS (see `plimsoll infer`) and publish every event.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port of the status page on 127.0.0.1; 0 = any that is free."
+)
+@click.option("--no-web", is_flag=True, help="No status page.")
+@with_settings
+def paper(
+    settings: Settings,
+    *,
+    path: Path | None,
+    symbols: tuple[str, ...],
+    clock: str | None,
+    speed: float | None,
+    headless: bool,
+    new: bool,
+    seed: int | None,
+    bus_url: str | None,
+    port: int | None,
+    no_web: bool,
+) -> int:
+    r"""Run a paper trading day: real prices, simulated exchange, measured truth.
+
+    Trains the default models where none fit, then trades the last fifth of the data through the whole core and
+    writes a report. An unfinished run in the state directory is continued exactly where it stopped; the same seed
+    gives the same decisions on any pace.
+
+    \b
+    Examples:
+      plimsoll paper
+      plimsoll paper --pace 3600x
+      plimsoll paper --data ~/ticks/eurusd --symbol EURUSD --headless --json
+    """
+    from daemon.app import PaperOptions, run_paper
+    from daemon.paperday import conclude, print_conclusion
+
+    loaded = settings.load(
+        data__path=None if path is None else str(path.resolve()),
+        data__symbols=tuple(symbol.upper() for symbol in symbols),
+        data__clock=clock,
+        models__seed=seed,
+        bus__url=bus_url,
+        web__port=port,
+    )
+    # Standard output carries the JSON line and nothing else.
+    console = Console(stderr=settings.as_json, soft_wrap=headless)
+    options = PaperOptions(
+        speed=speed, headless=headless, quiet=settings.as_json and headless, new=new, seed=loaded.models.seed,
+        bus_url=loaded.bus.url, web=not no_web,
+    )  # fmt: skip
+    where = settings.open_state()
+    with where.lock():
+        result = asyncio.run(run_paper(loaded, options, where, console))
+        summary = conclude(loaded, result)
+    if settings.as_json:
+        emit(summary)
+    else:
+        print_conclusion(summary, console)
+    return 0
+
+
+@click.command()
+@click.option(
+    "--data", "path", type=click.Path(path_type=Path, exists=True), help="Market data as for `plimsoll paper`."
+)
+@click.option(
+    "--symbol", "symbols", multiple=True, metavar="PAIR", help="Only this symbol; may be given several times."
+)
+@click.option("--clock", metavar="ZONE", help="Clock of the data's timestamps.")
+@click.option("--seed", type=int, help="Equal seeds give equal models.")
+@with_settings
+def train(settings: Settings, path: Path | None, symbols: tuple[str, ...], clock: str | None, seed: int | None) -> int:
+    """Train, calibrate and publish the default models.
+
+    The first 60 % of the bars are learnt from, the next 20 % calibrate the intervals, the rest is never looked at.
+    Publishing is atomic; the last five releases are kept, and a running daemon is not disturbed.
+    """
+    from daemon.app import load_data
+    from daemon.training import train_with_bar
+
+    loaded = settings.load(
+        data__path=None if path is None else str(path.resolve()),
+        data__symbols=tuple(symbol.upper() for symbol in symbols),
+        data__clock=clock,
+        models__seed=seed,
+    )
+    where = settings.open_state()
+    where.create()
+    console = Console(stderr=True)
+    releases = train_with_bar(
+        where, loaded, load_data(loaded), seed=loaded.models.seed, console=console, quiet=settings.as_json
+    )
+    if settings.as_json:
+        emit({"releases": releases})
+    else:
+        for release in releases:
+            click.echo(f"published {', '.join(release.models)}; {release.active} trades")
+    return 0
+
+
+@click.command()
+@click.option("--bus", "bus_url", metavar="nats://HOST:PORT", help="The bus to serve.")
+@with_settings
+def infer(settings: Settings, bus_url: str | None) -> int:
+    """Answer forecast requests on a bus, in a process of its own.
+
+    Uses the models in the state directory and gives the same answers as inference inside `plimsoll paper`. Several
+    of these share the work. Stops on SIGTERM.
+    """
+    from daemon.app import run_inference
+    from models.registry import Registry
+
+    loaded = settings.load(bus__url=bus_url)
+    if not loaded.bus.url:
+        raise ConfigError("no bus to serve: give --bus nats://127.0.0.1:4222 or set bus.url")
+    registry = Registry(settings.open_state().models)
+    markets = sorted({(entry.symbol, entry.period_ns) for entry in registry.list()})
+    releases = [registry.load(*market) for market in markets]
+    artifacts = [artifact for release in releases if release is not None for artifact in release.artifacts]
+    asyncio.run(run_inference(loaded.bus.url, artifacts, Console(stderr=settings.as_json)))
+    if settings.as_json:
+        emit({"served": [artifact.model_id for artifact in artifacts]})
+    return 0
+
+
+_LEVELS = {
+    "no-new-risk": HaltLevel.NO_NEW_RISK,
+    "cancel-entries": HaltLevel.CANCEL_ENTRIES,
+    "flatten": HaltLevel.FLATTEN,
+}
+
+
+@click.command()
+@click.option("--operator", required=True, help="Who you are; it goes on record.")
+@click.option("--reason", required=True, help="Why; it goes on record.")
+@click.option(
+    "--level",
+    type=click.Choice(list(_LEVELS)),
+    default="flatten",
+    show_default=True,
+    help="How far to go; each includes the ones before.",
+)
+@with_settings
+def halt(settings: Settings, operator: str, reason: str, level: str) -> int:
+    """Throw the kill switch: stop taking risk, now and after every restart.
+
+    Works on a running process within a fifth of a second and needs nothing of it but that it runs. Stays thrown until
+    `plimsoll resume`.
+    """
+    where = settings.open_state()
+    where.halt(_LEVELS[level], operator, reason)
+    if settings.as_json:
+        emit({"halted": True, "level": level, "state": str(where.folder)})
+    else:
+        click.echo(f"halted ({level}); lift it with `plimsoll resume --operator NAME --reason WHY`")
+    return 0
+
+
+@click.command()
+@click.option("--operator", required=True, help="Who you are; it goes on record.")
+@click.option("--reason", required=True, help="Why it is safe; it goes on record.")
+@with_settings
+def resume(settings: Settings, operator: str, reason: str) -> int:
+    """Lift the kill switch and every latched halt of a running process."""
+    where = settings.open_state()
+    thrown = where.resume(operator, reason)
+    if settings.as_json:
+        emit({"halted": False, "was_halted": thrown, "state": str(where.folder)})
+    else:
+        click.echo(
+            "resumed" if thrown else "the kill switch was not thrown; latched halts of a running process are lifted"
+        )
+    return 0
