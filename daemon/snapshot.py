@@ -1,0 +1,157 @@
+"""What a page or a view shows: plain structs that `daemon.status` fills and JSON carries."""
+
+import msgspec
+
+from bus.messages import CalibratedForecast, PositionState
+
+
+class OpenPosition(msgspec.Struct, kw_only=True):
+    """One open position; `profit` is floating, with swap and commission, in the account's smallest unit."""
+
+    position_id: str
+    symbol: str
+    side: int
+    volume_e2: int
+    entry_e5: int
+    stop_loss_e5: int = 0
+    take_profit_e5: int = 0
+    commission: int = 0
+    swap: int = 0
+    opened_ns: int = 0
+    price_e5: int = 0
+    profit: int = 0
+
+
+class HorizonView(msgspec.Struct, frozen=True, kw_only=True):
+    """The widest band of one horizon of the last forecast."""
+
+    horizon: int
+    point_e5: int
+    lower_e5: int
+    upper_e5: int
+    level_ppm: int
+    bounded: bool
+
+
+class ForecastView(msgspec.Struct, frozen=True, kw_only=True):
+    """The last calibrated forecast of a symbol."""
+
+    symbol: str
+    model_id: str
+    as_of_ns: int
+    close_e5: int
+    digits: int
+    horizons: tuple[HorizonView, ...]
+
+
+class CoverageView(msgspec.Struct, kw_only=True):
+    """How often the truth lay in the trading model's widest band at one horizon."""
+
+    horizon: int
+    nominal: float
+    n: int = 0
+    covered: int = 0
+    width_sum_e5: int = 0
+
+    @property
+    def measured(self) -> float | None:
+        """The share that was covered; None before the first truth."""
+        return self.covered / self.n if self.n else None
+
+
+class Counts(msgspec.Struct):
+    """What happened, how often. `trades` counts closing deals."""
+
+    quotes: int = 0
+    bars: int = 0
+    forecasts: int = 0
+    forecasts_missed: int = 0
+    patterns: int = 0
+    intents: int = 0
+    refused: int = 0
+    orders: int = 0
+    rejected: int = 0
+    fills: int = 0
+    trades: int = 0
+    wins: int = 0
+    halts: int = 0
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether all is well, and why not."""
+
+    ok: bool
+    state: str
+    reasons: tuple[str, ...]
+    silent_s: float
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a page or a view shows, at one moment. Money in the account's smallest unit."""
+
+    run_id: str
+    mode: str
+    state: str
+    currency: str
+    money_digits: int
+    now_ns: int
+    start_balance: int
+    balance: int
+    equity: int
+    peak_equity: int
+    drawdown: float
+    max_drawdown: float
+    net_profit: int
+    costs: int
+    positions: tuple[OpenPosition, ...]
+    forecasts: tuple[ForecastView, ...]
+    coverage: tuple[CoverageView, ...]
+    refusals: dict[str, int]
+    halts: dict[str, str]
+    counts: Counts
+    progress: float
+    pace: float
+    elapsed_s: float
+    left_s: float | None
+    equity_line: tuple[int, ...]
+    events: tuple[tuple[int, str], ...]
+    health: Health
+
+
+def open_position(state: PositionState) -> OpenPosition:
+    """A position as the venue tells it."""
+    return OpenPosition(
+        position_id=state.position_id,
+        symbol=state.symbol,
+        side=int(state.side),
+        volume_e2=state.volume_e2,
+        entry_e5=state.price_e5,
+        stop_loss_e5=state.stop_loss_e5,
+        take_profit_e5=state.take_profit_e5,
+        commission=state.commission,
+        swap=state.swap,
+        opened_ns=state.ts_open_ns,
+    )
+
+
+def forecast_view(forecast: CalibratedForecast, digits: int) -> ForecastView:
+    """A forecast with the widest band of each horizon; `digits` of a displayed price."""
+    return ForecastView(
+        symbol=forecast.symbol,
+        model_id=forecast.model_id,
+        as_of_ns=forecast.as_of_ns,
+        close_e5=forecast.close_e5,
+        digits=digits,
+        horizons=tuple(
+            HorizonView(
+                horizon=each.horizon,
+                point_e5=each.point_e5,
+                lower_e5=each.bands[0].lower_e5,
+                upper_e5=each.bands[0].upper_e5,
+                level_ppm=each.bands[0].level_ppm,
+                bounded=each.bands[0].bounded,
+            )
+            for each in forecast.horizons
+            if each.bands
+        ),
+    )

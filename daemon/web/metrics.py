@@ -1,0 +1,94 @@
+"""Prometheus metrics, read from the status projection at the moment of a scrape."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from daemon.snapshot import Snapshot
+from daemon.status import Status
+
+_COUNTED = {
+    "quotes": "Quotes that entered the core",
+    "bars": "Bars closed",
+    "forecasts": "Calibrated forecasts",
+    "forecasts_missed": "Forecasts that did not come or came too late",
+    "patterns": "Patterns seen",
+    "intents": "Intents of strategies",
+    "refused": "Intents refused by the risk gate",
+    "orders": "Orders submitted",
+    "rejected": "Orders refused by the venue",
+    "fills": "Deals",
+    "trades": "Deals that closed a position or part of one",
+    "wins": "Closing deals with a profit after costs",
+    "halts": "Halts latched",
+}
+
+
+class StatusCollector(Collector):
+    """Turns one snapshot into metric families."""
+
+    def __init__(self, status: Status, clock_s: Callable[[], float]) -> None:
+        self._status = status
+        self._clock_s = clock_s
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the names depend on what happened."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families at this moment."""
+        snapshot = self._status.snapshot(self._clock_s())
+        counts = msgspec.structs.asdict(snapshot.counts)
+        for name, words in _COUNTED.items():
+            yield CounterMetricFamily(f"plimsoll_{name}", words, value=counts[name])
+        yield from self._gauges(snapshot)
+        yield from self._tables(snapshot)
+
+    def _gauges(self, snapshot: Snapshot) -> Iterator[Metric]:
+        scale = 10**snapshot.money_digits
+        for name, words, value in (
+            ("equity", "Floating equity in the account's currency", snapshot.equity / scale),
+            ("balance", "Balance in the account's currency", snapshot.balance / scale),
+            ("net_profit", "Closed trades after costs in the account's currency", snapshot.net_profit / scale),
+            ("costs", "Commission, swap and fees paid in the account's currency", snapshot.costs / scale),
+            ("drawdown_ratio", "Fall of equity from its peak, 0 to 1", snapshot.drawdown),
+            ("max_drawdown_ratio", "Deepest fall so far, 0 to 1", snapshot.max_drawdown),
+            ("open_positions", "Open positions", len(snapshot.positions)),
+            ("progress_ratio", "Part of the run that is done, 0 to 1", snapshot.progress),
+            ("pace", "Seconds of market time a second", snapshot.pace),
+            ("market_time_seconds", "Time of the newest message, UTC", snapshot.now_ns / 1e9),
+            ("healthy", "1 = healthy", float(snapshot.health.ok)),
+            ("silent_seconds", "Time since anything went through the core", snapshot.health.silent_s),
+        ):
+            yield GaugeMetricFamily(f"plimsoll_{name}", words, value=value)
+
+    def _tables(self, snapshot: Snapshot) -> Iterator[Metric]:
+        halted = GaugeMetricFamily("plimsoll_halted", "Halts in force", labels=["rule"])
+        for rule in snapshot.halts:
+            halted.add_metric([rule], 1)
+        yield halted
+        refused = CounterMetricFamily("plimsoll_refused_by_rule", "Intents refused, by rule", labels=["rule"])
+        for rule, times in snapshot.refusals.items():
+            refused.add_metric([rule], times)
+        yield refused
+        measured = GaugeMetricFamily(
+            "plimsoll_coverage_measured", "Share of truths in the interval", labels=["horizon"]
+        )
+        nominal = GaugeMetricFamily("plimsoll_coverage_nominal", "Share that was promised", labels=["horizon"])
+        resolved = CounterMetricFamily("plimsoll_forecasts_resolved", "Forecasts with their truth", labels=["horizon"])
+        for view in snapshot.coverage:
+            label = [str(view.horizon)]
+            nominal.add_metric(label, view.nominal)
+            resolved.add_metric(label, view.n)
+            if view.measured is not None:
+                measured.add_metric(label, view.measured)
+        yield from (measured, nominal, resolved)
+
+
+def registry_of(status: Status, clock_s: Callable[[], float]) -> CollectorRegistry:
+    """A registry of its own that holds nothing but this status."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StatusCollector(status, clock_s))
+    return registry
