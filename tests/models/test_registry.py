@@ -75,7 +75,7 @@ def test_any_altered_byte_is_found_before_anything_is_parsed(registry, tmp_path,
         for position in np.random.default_rng(1).integers(0, len(data), 12).tolist():
             path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
             (verdict,) = registry.verify(model.model_id)
-            assert "altered" in verdict.problem
+            assert ": altered, its sha256 does not match" in verdict.problem
         path.write_bytes(data)
     monkeypatch.undo()
     assert registry.verify()[0].problem == ""
@@ -223,6 +223,29 @@ def test_a_crash_at_any_moment_of_publishing_leaves_the_old_release_or_the_new(r
     assert crashed or loaded.active == new.model_id
     registry.publish([new], active=new.model_id)  # and the next attempt succeeds
     assert registry.load("EURUSD", HOUR).active == new.model_id
+
+
+def test_publishing_after_a_rollback_never_removes_what_is_in_force_before_the_pointer_moves(registry, monkeypatch):
+    models = [forecaster(seed) for seed in range(RELEASES_KEPT + 1)]
+    for model in models[:-1]:
+        registry.publish([model], active=model.model_id)
+    for _ in range(RELEASES_KEPT - 1):
+        registry.rollback("EURUSD", HOUR)
+
+    class Crash(BaseException):
+        pass
+
+    def crash(*_):
+        raise Crash
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(Crash):
+        registry.publish([models[-1]], active=models[-1].model_id)
+    monkeypatch.undo()
+    assert registry.load("EURUSD", HOUR).active == models[0].model_id
+    registry.publish([models[-1]], active=models[-1].model_id)
+    assert registry.load("EURUSD", HOUR).active == models[-1].model_id
+    assert models[0].model_id not in {entry.model_id for entry in registry.list()}
 
 
 def test_a_broken_pointer_says_what_to_do(registry, tmp_path):

@@ -150,7 +150,7 @@ def test_a_candle_out_of_all_proportion_is_seen_and_named(service):
     assert seen.pattern == "unusual_candles"
     assert seen.error_ppm > seen.threshold_ppm > 0
     assert seen.percentile > 95
-    assert {3, 4} & set(seen.candles)
+    assert seen.candles[0] in {3, 4}
 
 
 def test_unusual_windows_are_about_as_rare_as_the_threshold_says(service):

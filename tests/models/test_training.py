@@ -14,6 +14,7 @@ from bus.errors import DataError
 from models.artifact import Manifest
 from models.columns import from_series
 from models.conformal import score
+from models.forward import fit_scaler
 from models.nets import architectures
 from models.serve import Service
 from models.train import fit_defaults, metrics
@@ -165,6 +166,14 @@ def test_a_feature_that_never_varied_in_training_cannot_move_a_forecast():
     )
     service.close()
     assert quiet_answers == loud_answers
+
+
+def test_the_scaler_switches_constants_off_and_limits_what_is_far_out():
+    inputs = np.stack([np.full(50, 3.0), np.arange(50.0)], axis=1)
+    scaler = fit_scaler(inputs)
+    assert scaler(inputs).mean(axis=0) == pytest.approx(0.0)
+    assert scaler(inputs)[:, 1].std() == pytest.approx(1.0)
+    assert scaler(np.array([[99.0, 1e9]])).tolist() == [[0.0, scaler.limit]]
 
 
 def test_progress_names_every_network():
