@@ -211,5 +211,5 @@ class Ledger:
 
 
 def _share(total: int, part: int, whole: int) -> int:
-    """The share of a part, half away from zero; the last part (part == whole) takes exactly what is left."""
-    return total if part == whole else divide_half_away(total * part, whole)
+    """The share of a part, half away from zero. The last part (part == whole) takes exactly what is left."""
+    return divide_half_away(total * part, whole)

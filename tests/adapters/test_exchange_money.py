@@ -42,13 +42,13 @@ def test_the_worked_example_of_the_brokers_reference_comes_out_to_the_cent():
 
 
 def test_opening_moves_no_balance_and_closing_books_four_parts():
-    desk = Desk()
+    desk = Desk(model=msgspec.structs.replace(PLAIN, conversion_fee_bp=70))  # no fee where nothing is converted
     desk.quote(110_000)
     desk.order(SELL)
     assert desk.exchange.balance == 1_000_000
     desk.quote(110_090)
     deal = fills(desk.order(BUY, closes="P1"))[0]
-    assert deal.gross_profit == -10_000
+    assert (deal.gross_profit, deal.conversion_fee) == (-10_000, 0)
     assert deal.balance == 1_000_000 + deal.gross_profit + deal.booked_commission
 
 

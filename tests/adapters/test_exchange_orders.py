@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from adapters.exchange import ExecutionModel
@@ -266,12 +267,25 @@ def test_a_price_off_the_instruments_grid_is_refused():
     assert facts[0].code == "TRADING_BAD_STOPS"
 
 
-def test_a_partial_close_may_not_leave_less_than_the_smallest_order():
-    desk = Desk()
+def test_a_partial_close_keeps_to_the_step_and_may_not_leave_less_than_the_smallest_order():
+    desk = Desk(msgspec.structs.replace(EURUSD, min_volume_e2=200_000))
     desk.quote(110_000)
-    desk.order(BUY, 300_000)
+    desk.order(BUY, 500_000)
     assert desk.order(SELL, 250_000, closes="P1")[0].code == "TRADING_BAD_VOLUME"
-    assert fills(desk.order(SELL, 200_000, closes="P1"))[0].remaining_e2 == 100_000
+    assert desk.order(SELL, 400_000, closes="P1")[0].code == "TRADING_BAD_VOLUME"
+    assert fills(desk.order(SELL, 300_000, closes="P1"))[0].remaining_e2 == 200_000
+
+
+def test_a_level_that_is_partly_taken_is_used_up_before_the_next():
+    desk = Desk(model=SHALLOW, leverage=500)
+    desk.quote(110_000)
+    desk.order(BUY, LOT_E2 // 2)
+    deals = fills(desk.order(BUY, 2 * LOT_E2))
+    assert [(d.volume_e2, d.price_e5) for d in deals] == [
+        (LOT_E2 // 2, 110_010),
+        (LOT_E2, 110_013),
+        (LOT_E2 // 2, 110_016),
+    ]
 
 
 @pytest.mark.parametrize("hour", [22, 30, 46])

@@ -176,3 +176,13 @@ def test_adding_to_a_netted_position_keeps_its_levels_unless_the_order_brings_ne
     desk.order(BUY, stop=109_800)
     assert desk.exchange.positions[0].stop_loss_e5 == 109_800
     assert fills(desk.quote(109_800))[0].volume_e2 == 3 * LOT_E2
+
+
+def test_an_order_brings_its_levels_once_however_many_quotes_it_takes_to_fill():
+    desk = Desk(model=ExecutionModel(liquidity_e2=LOT_E2, depth_levels=1, rollover_minutes=0), leverage=500)
+    desk.quote(110_000)
+    facts = desk.order(BUY, 2 * LOT_E2, OrderType.LIMIT, limit=110_010, stop=109_900)
+    assert names(facts) == ["OrderAccepted", "OrderFilled", "ProtectionChanged"]
+    desk.amend("P1", stop=109_950)
+    assert names(desk.quote(110_000)) == ["OrderFilled"]
+    assert desk.exchange.positions[0].stop_loss_e5 == 109_950
