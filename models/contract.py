@@ -73,21 +73,16 @@ class Net(Protocol):
 
 
 class Forecaster(Protocol):
-    """A model that forecasts, ready to answer. Stateless: the same bars give the same answer, to the bit."""
+    """A trained forecaster, as serving asks it. Stateless: the same features give the same answer, to the bit."""
 
-    @property
-    def model_id(self) -> str:
-        """Identity in every message."""
-        ...
-
-    def predict(self, features: Floats) -> Floats:
+    def __call__(self, inputs: Floats) -> Floats:
         """Expected log return of each horizon in units of sigma sqrt(horizon).
 
         Args:
-            features: shape (n, k), the newest row last; NaN gives NaN.
+            inputs: shape (n, k), features as `models.features` gives them; a row with NaN gives NaN.
 
         Returns:
-            Shape (n, m), one column a horizon.
+            Shape (n, m), one column a horizon; 0 is the random walk.
         """
         ...
 

@@ -62,9 +62,9 @@ class _Market:
 
 def _shift(x: Floats, lag: int) -> Floats:
     """x[t - lag] at t; NaN where that is before the first bar."""
-    out = np.full(len(x), np.nan)
-    if lag < len(x):
-        out[lag:] = x[: len(x) - lag]
+    out = np.empty(len(x))
+    out[:lag] = np.nan
+    out[lag:] = x[: max(0, len(x) - lag)]
     return out
 
 
@@ -278,26 +278,7 @@ def volatility(columns: Columns) -> Floats:
 
 def compute(columns: Columns) -> Floats:
     """All features of all rows, shape (n, len(NAMES)), in the order of NAMES; NaN where history is too short."""
-    close = _log(columns.close_e5)
-    returns = _log_returns(close)
-    market = _Market(
-        columns=columns,
-        open=_log(columns.open_e5),
-        high=_log(columns.high_e5),
-        low=_log(columns.low_e5),
-        close=close,
-        returns=returns,
-        sigma=_volatility(returns),
-    )
-    out = np.empty((len(columns), len(NAMES)))
-    position = 0
-    with np.errstate(invalid="ignore"):
-        for names, group in GROUPS:
-            for values in group(market):
-                out[:, position] = values
-                position += 1
-            assert position == NAMES.index(names[-1]) + 1, names
-    return out
+    return _rows(_market(columns))
 
 
 def latest(columns: Columns) -> tuple[Floats, float]:
@@ -308,13 +289,40 @@ def latest(columns: Columns) -> tuple[Floats, float]:
     tail = columns.tail(WINDOW)
     if len(tail) < WINDOW:
         return np.full(len(NAMES), np.nan), math.nan
-    return compute(tail)[-1], float(volatility(tail)[-1])
+    market = _market(tail)
+    return _rows(market)[-1], float(market.sigma[-1])
 
 
 def schema_hash() -> str:
     """Identity of what a row means: sha256 over names, parameters and code version."""
     schema = {"names": NAMES, "window": WINDOW, "decay": DECAY, "floor": SIGMA_FLOOR, "code": CODE_VERSION}
     return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
+
+
+def _market(columns: Columns) -> _Market:
+    close = _log(columns.close_e5)
+    returns = _log_returns(close)
+    return _Market(
+        columns=columns,
+        open=_log(columns.open_e5),
+        high=_log(columns.high_e5),
+        low=_log(columns.low_e5),
+        close=close,
+        returns=returns,
+        sigma=_volatility(returns),
+    )
+
+
+def _rows(market: _Market) -> Floats:
+    out = np.empty((len(market.columns), len(NAMES)))
+    position = 0
+    with np.errstate(invalid="ignore"):
+        for names, group in GROUPS:
+            for values in group(market):
+                out[:, position] = values
+                position += 1
+            assert position == NAMES.index(names[-1]) + 1, names
+    return out
 
 
 def _log(price_e5: NDArray[np.int64]) -> Floats:

@@ -20,6 +20,7 @@ from bus.messages import AnyMessage, Forecast, ForecastMissed, ForecastRequested
 from models import candles, features, patterns, random_walk
 from models.artifact import Artifact
 from models.columns import Columns, Floats, from_request
+from models.contract import Forecaster
 
 Answer = Forecast | ForecastMissed | PatternSeen
 
@@ -97,10 +98,13 @@ class Service:
         if len(columns) < features.WINDOW:
             return self._miss(request, model_id, "no_history", f"{len(columns)} bars; {features.WINDOW} are needed")
         if not set(request.horizons) <= set(offered):
-            return self._miss(request, model_id, "unavailable", f"horizons {request.horizons} asked, {offered} trained")
+            # not "unavailable": that says nobody is there to answer, and a shell may wait for somebody to come
+            return self._miss(request, model_id, "error", f"horizons {request.horizons} asked, {offered} trained")
+
+        forecaster: Forecaster = artifact.pipeline
 
         def ask() -> tuple[HorizonForecast, ...] | None:
-            expected = artifact.pipeline(row[None, :])[0]
+            expected = forecaster(row[None, :])[0]
             if not (np.isfinite(expected).all() and math.isfinite(sigma)):
                 return None
             close_e5 = int(columns.close_e5[-1])

@@ -64,10 +64,11 @@ def test_horizons_may_be_fewer_and_in_another_order(service):
         assert one.horizons == (full[model_id].horizons[2], full[model_id].horizons[0])
 
 
-def test_a_horizon_that_was_not_trained_is_unavailable_but_the_random_walk_answers(service):
+def test_a_horizon_that_was_not_trained_is_missed_but_the_random_walk_answers(service):
     answers = service.answer(request_at(TRADE, 350, horizons=(1, 7)))
     assert set(forecasts(answers)) == {"random-walk"}
-    assert {one.reason for one in missed(answers).values()} == {"unavailable"}
+    assert {one.reason for one in missed(answers).values()} == {"error"}
+    assert all("asked" in one.detail for one in missed(answers).values())
 
 
 def test_a_forecast_is_unchanged_when_everything_after_it_is_noise(service):
