@@ -36,7 +36,7 @@ class DukascopyBi5:
 
     def symbol(self, head: Head) -> str | None:
         """From the folders."""
-        return names.symbol_of(head)
+        return names.symbol_with_folders(head)
 
     def read(self, source: Source, options: Options) -> Piece:
         """Quotes, or bars of one side; flat candles of zero volume are dropped and counted."""

@@ -57,7 +57,7 @@ class LeanTicks:
 
     def symbol(self, head: Head) -> str | None:
         """From the names, the folder's included."""
-        return names.symbol_of(head)
+        return names.symbol_with_folders(head)
 
     def read(self, source: Source, options: Options) -> Piece:
         """Quotes."""
@@ -85,7 +85,7 @@ class LeanBars:
 
     def symbol(self, head: Head) -> str | None:
         """From the names, the folder's included."""
-        return names.symbol_of(head)
+        return names.symbol_with_folders(head)
 
     def read(self, source: Source, options: Options) -> Piece:
         """Bars of both sides."""

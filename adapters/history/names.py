@@ -31,7 +31,12 @@ def symbol_in(names: Iterable[str]) -> str | None:
 
 
 def symbol_of(head: Head) -> str | None:
-    """The symbol in the member, file or folder name."""
+    """The symbol in the member's or the file's name. Folders say nothing here: anybody may call them anything."""
+    return symbol_in(head.names[: 2 if head.member else 1])
+
+
+def symbol_with_folders(head: Head) -> str | None:
+    """The symbol in the member, file or folder names, for formats whose folders are part of the format."""
     return symbol_in(head.names)
 
 

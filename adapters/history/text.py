@@ -24,7 +24,7 @@ Bytes = NDArray[np.uint8]
 BLOCK_BYTES = 16 * 1024**2
 _PAD = b"\x00" * 64  # lets a gather run past the last field
 _MAX_DIGITS = 17  # value * 10 stays inside int64
-_MAX_FIELD = 40
+MAX_FIELD = 40
 _NUMBER = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?")
 
 
@@ -48,7 +48,7 @@ class Block:
     def text(self, row: int, column: int) -> str:
         """One field as it is written, shortened for messages."""
         return (
-            bytes(self.bytes[self.start[row, column] : self.stop[row, column]][:_MAX_FIELD])
+            bytes(self.bytes[self.start[row, column] : self.stop[row, column]][:MAX_FIELD])
             .decode("ascii", errors="backslashreplace")
             .strip()
         )
@@ -152,7 +152,7 @@ def numbers(block: Block, column: int, name: str, *, decimals: int = 5, empty: i
     dot = np.concatenate((dots, [len(block.bytes)]))[np.searchsorted(dots, start)] - start
     dot = np.minimum(dot, width)
     result = np.zeros(len(start), np.int64)
-    shape = np.minimum(width, _MAX_FIELD) * 64 + np.minimum(dot, _MAX_FIELD)
+    shape = np.minimum(width, MAX_FIELD) * 64 + np.minimum(dot, MAX_FIELD)
     for value in np.unique(shape):
         rows = np.flatnonzero(shape == value)
         if len(rows) == len(shape):
@@ -168,7 +168,7 @@ def _digits(buffer: Bytes, start: Column, width: int, dot: int, decimals: int) -
     """Numbers of one shape: ``dot`` digits, a point, the rest digits. Also says which rows had that shape."""
     value = np.zeros(len(start), np.int64)
     good = np.ones(len(start), np.bool_)
-    if width == 0 or width >= _MAX_FIELD or dot + decimals > _MAX_DIGITS or (dot == 0 and width <= 1):
+    if width == 0 or width >= MAX_FIELD or dot + decimals > _MAX_DIGITS or (dot == 0 and width <= 1):
         return value, ~good
     up: NDArray[np.bool_] | None = None
     for place in range(width):
@@ -190,7 +190,8 @@ def _slow_number(block: Block, row: int, column: int, name: str, decimals: int, 
     raw = block.text(row, column)
     if not raw and empty is not None:
         return empty
-    found = _NUMBER.fullmatch(raw)
+    long = block.stop[row, column] - block.start[row, column] > MAX_FIELD
+    found = None if long else _NUMBER.fullmatch(raw)
     if not found or not (found[2] or found[3]):
         raise block.error(row, f"{name} is {raw!r}, which is not a number" if raw else f"{name} is missing")
     digits = int((found[2] or "") + (found[3] or ""))

@@ -10,7 +10,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.history.text import Block
+from adapters.history.text import MAX_FIELD, Block
 from bus.series import Column
 from bus.values import NS_PER_DAY, NS_PER_HOUR, NS_PER_S
 
@@ -78,6 +78,8 @@ def _by_length(block: Block, column: int) -> list[tuple[Column, str]]:
     groups: list[tuple[Column, str]] = []
     for value in np.unique(width):
         rows = np.flatnonzero(width == value)
+        if value > MAX_FIELD:
+            raise _not_understood(block, int(rows[0]), column)
         groups.append((rows, block.text(int(rows[0]), column)))
     return sorted(groups, key=lambda group: int(group[0][0]))
 

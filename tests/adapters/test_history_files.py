@@ -54,6 +54,8 @@ def csv_rows(minutes, price="1.1") -> str:
         ("EURUSD.csv", HEADER + "2014-01-06 15:00:00,1.1,1.2,1.0,1.3\n", "line 2: high is below open or close"),
         ("EURUSD.csv", HEADER + "2014-01-06 15:00:00,0.9,1.2,1.0,1.1\n", "line 2: low is above open or close"),
         ("EURUSD.csv", HEADER + "2014-01-06 15:00:00,1.1,1.2,,1.1\n", "line 2: low is missing"),
+        ("EURUSD.csv", FIRST + f"2014-01-06 15:01:00,1.1,1.{'2' * 40}e5,1.0,1.1\n", "line 3: high is .* not a number"),
+        ("EURUSD.csv", FIRST + f"1389020460.{'0' * 40}x,1.1,1.2,1.0,1.1\n", "line 3: time .* is not understood"),
         ("EURUSD.csv", HEADER + "2014-01-06 15:00:00,1.1,1.2,1.0,1.1\n", "one bar alone does not tell how long"),
         ("EURUSD.csv", FIRST + "2014-01-06 15:01:00Z,1.1,1.2,1.0,1.1\n", "some times in this file have"),
         ("EURUSD.csv", FIRST + "x" * 5000 + "\n", "line 3: line longer than"),
@@ -281,6 +283,13 @@ def test_a_symbol_picks_its_files_and_names_the_nameless(tmp_path):
     assert [series.symbol for series in read(nameless, symbol="us500")] == ["US500"]
 
 
+def test_a_folder_name_does_not_overrule_the_user(tmp_path):
+    path = write(tmp_path, "usdjpy/prices.csv", csv_rows([0, 1]))
+    assert read(path, symbol="EURUSD")[0].symbol == "EURUSD"
+    with pytest.raises(DataError, match="of which symbol"):
+        read(path)
+
+
 def test_one_broken_file_in_a_folder_is_not_passed_over(tmp_path):
     write(tmp_path, "EURUSD_1.csv", csv_rows([0, 1]))
     write(tmp_path, "EURUSD_2.csv", csv_rows([2]) + "2014-01-06 15:03:00,1.1,x,1.0,1.1\n")
@@ -469,3 +478,53 @@ def test_zip_members_are_read_in_order_and_reports_beside_them_are_left_out(tmp_
         archive.writestr("b_EURUSD.csv", csv_rows([2, 3]))
         archive.writestr("a_EURUSD.csv", csv_rows([0, 1]))
     assert len(read(path)[0]) == 4
+
+
+# --- what single formats promise --------------------------------------------------------------------------------
+
+
+def test_a_metatrader_spread_counts_points_of_the_last_written_decimal(tmp_path):
+    header = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\n"
+    rows = "".join(f"2014.01.06\t17:0{i}:00\t104.10\t104.123\t104.1\t104.11\t5\t0\t12\n" for i in range(2))
+    (series,) = read(write(tmp_path, "USDJPY_M1.csv", header + rows))
+    assert series.spread_e5.tolist() == [1200, 1200]  # 12 points of 0.001
+    assert series.quotes.tolist() == [5, 5]
+
+
+def test_metatrader_ticks_before_both_sides_are_known_are_dropped_and_counted(tmp_path):
+    header = "<DATE>\t<TIME>\t<BID>\t<ASK>\t<LAST>\t<VOLUME>\t<FLAGS>\n"
+    rows = ["\t1.2\t", "1.1\t\t", "\t1.3\t"]
+    lines = "".join(f"2014.01.06\t17:00:0{i}.000\t{row}\t\t6\n" for i, row in enumerate(rows))
+    history = load(write(tmp_path, "EURUSD.csv", header + lines))
+    assert history.series[0].bid_e5.tolist() == [110_000, 110_000]
+    assert history.series[0].ask_e5.tolist() == [120_000, 130_000]
+    assert [(note.rows, note.reason) for note in history.notes] == [(1, "one side not known yet")]
+
+
+def test_lean_bars_without_one_side_are_dropped_and_counted(tmp_path):
+    whole = "1.1,1.2,1.0,1.1,0,1.2,1.3,1.1,1.2,0"
+    lines = [f"0,{whole}", "60000,1.1,1.2,1.0,1.1,0,,,,,", f"120000,{whole}", f"180000,{whole}"]
+    history = load(write(tmp_path, "20140106_eurusd.csv", "\n".join(lines)))
+    assert len(history.series[0]) == 3
+    assert [(note.rows, note.reason) for note in history.notes] == [(1, "one side missing")]
+
+
+def test_flat_dukascopy_candles_of_no_volume_are_dropped_and_counted(tmp_path):
+    flat = "1.1,1.1,1.1,1.1"
+    rows = [f"06.01.2014 15:0{i}:00.000,{flat},{volume}\n" for i, volume in enumerate(("1.5", "0", "0.25"))]
+    history = load(write(tmp_path, "EURUSD_BID.csv", "Gmt time,Open,High,Low,Close,Volume\n" + "".join(rows)),
+                   period_ns=60 * 10**9)  # fmt: skip
+    assert len(history.series[0]) == 2
+    assert [(note.rows, note.reason) for note in history.notes] == [(1, "flat candle of volume 0")]
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2014-01-06T15:00:00Z", "2014-01-06 10:00:00-05:00", "2014-01-06T20:30:00.000+0530", 
+     "06.01.2014 17:00:00 GMT+0200",
+     "1389020400", "1389020400000", "1389020400000000", "1389020400000000000", "20140106 15:00:00", "2014.01.06 15:00",
+     "2014/01/06 15:00:00.000000000", "20140106150000"],
+)  # fmt: skip
+def test_times_are_understood_in_the_ways_people_write_them(time, tmp_path):
+    (series,) = read(write(tmp_path, "EURUSD.csv", f"time,bid,ask\n{time},1.1,1.2\n"))
+    assert series.ts_ns.tolist() == [1_389_020_400 * 10**9]

@@ -66,6 +66,9 @@ def test_every_parquet_file_has_the_rows_and_times_of_the_manifest(entry):
     (series,) = history.series
     ts = series.ts_open_ns if isinstance(series, BarSeries) else series.ts_ns
     assert series.symbol == entry["symbol"]
+    if isinstance(series, BarSeries):
+        minutes = {"M1": 1, "M5": 5, "M15": 15, "H1": 60, "H4": 240, "D1": 1440}[entry["granularity"]]
+        assert series.period_ns == minutes * MINUTE
     assert len(series) + sum(note.rows for note in history.notes) == entry["rows"]
     first, last = (np.datetime64(entry[key][:-6], "ns").astype(np.int64) for key in ("first_ts", "last_ts"))
     assert [int(ts[0]), int(ts[-1])] == [first, last]
