@@ -446,7 +446,7 @@ class Core:
                 halt_level=self.halts.level,
             )
             if isinstance(answer, SubmitOrder):
-                self.book.sent(answer, self.now_ns)
+                self.book.sent(answer, self.now_ns, intent.horizon)
                 self._watch()
             out.append(answer)
 
