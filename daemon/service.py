@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from bus.errors import ConfigError
 
 EX_CONFIG = 78
-"""Exit status for `ConfigError` (sysexits.h); in the unit's RestartPreventExitStatus, since trying again cannot help."""
+"""Exit status for `ConfigError` (sysexits.h); the unit's RestartPreventExitStatus: trying again cannot help."""
 
 
 def exit_status(error: BaseException | None) -> int:
