@@ -19,11 +19,13 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from rich.console import Console
+from rich.text import Text
 
 from daemon.config import mask_url, store_url
 from daemon.settings import Config
 
-State = Literal["ok", "warn", "fail"]
+Status = Literal["ok", "warn", "fail"]
 
 DISTRIBUTION = "plimsoll-fx"
 OLDEST_PYTHON = (3, 11)
@@ -40,21 +42,21 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """One check: what was found, and what to do about it (empty where all is well)."""
 
     name: str
-    state: State
+    status: Status
     found: str
     advice: str = ""
 
 
 def _ok(name: str, found: str) -> CheckResult:
-    return CheckResult(name=name, state="ok", found=found)
+    return CheckResult(name=name, status="ok", found=found)
 
 
 def _warn(name: str, found: str, advice: str) -> CheckResult:
-    return CheckResult(name=name, state="warn", found=found, advice=advice)
+    return CheckResult(name=name, status="warn", found=found, advice=advice)
 
 
 def _fail(name: str, found: str, advice: str) -> CheckResult:
-    return CheckResult(name=name, state="fail", found=found, advice=advice)
+    return CheckResult(name=name, status="fail", found=found, advice=advice)
 
 
 def _output(*command: str) -> str | None:
@@ -321,7 +323,17 @@ def run_checks(config: Config, state_dir: Path) -> list[CheckResult]:
 
 def fit(results: Iterable[CheckResult]) -> bool:
     """Whether Plimsoll can run here: nothing failed."""
-    return all(result.state != "fail" for result in results)
+    return all(result.status != "fail" for result in results)
+
+
+def print_checks(results: Iterable[CheckResult], console: Console) -> None:
+    """Print the results in colour."""
+    hues = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    for result in results:
+        mark = (f"{result.status:<5}", hues[result.status])
+        console.print(Text.assemble(mark, f"{result.name:<16}", result.found), soft_wrap=True)
+        if result.advice:
+            console.print(Text(f"{'':<21}-> {result.advice}", style="dim"), soft_wrap=True)
 
 
 def describe(results: Iterable[CheckResult]) -> str:
@@ -329,7 +341,7 @@ def describe(results: Iterable[CheckResult]) -> str:
     marks = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
     lines: list[str] = []
     for result in results:
-        lines.append(f"{marks[result.state]}  {result.name:<15} {result.found}")
+        lines.append(f"{marks[result.status]}  {result.name:<15} {result.found}")
         if result.advice:
             lines.append(f"{'':<22}-> {result.advice}")
     return "\n".join(lines)

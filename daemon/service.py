@@ -42,6 +42,7 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
         self.watchdog_s = self._watchdog_s(env)
+        self._watchdog = Watchdog(self)
 
     @staticmethod
     def _watchdog_s(env: Mapping[str, str]) -> float:
@@ -81,6 +82,10 @@ class Notifier:
         """Shutting down in good order has begun."""
         return self.send(STOPPING=1, STATUS=words)
 
+    def progress(self, made: int) -> bool:
+        """Feed the watchdog, if `made` (how much went through, end to end) has grown; see `Watchdog`."""
+        return self._watchdog.feed(made)
+
     def extend_start(self, seconds: float) -> bool:
         """Start-up goes on (models are being trained): do not give up for so long."""
         return self.send(EXTEND_TIMEOUT_USEC=int(seconds * 1e6))
@@ -95,36 +100,28 @@ class Notifier:
 class Watchdog:
     """Pings the service manager's watchdog as long as something goes through."""
 
-    def __init__(
-        self, notifier: Notifier, progress: Callable[[], int], clock_s: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Nothing is sent before `feed`.
-
-        Args:
-            notifier: where to.
-            progress: a number that grows whenever something went through, end to end (`Status.progress_made`).
-            clock_s: monotonic seconds.
-        """
+    def __init__(self, notifier: Notifier, clock_s: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is sent before `feed`."""
         self._notifier = notifier
-        self._progress = progress
         self._clock_s = clock_s
         self._seen = -1
         self._next_s = float("-inf")
         self.pings = 0
 
-    def feed(self) -> bool:
+    def feed(self, made: int) -> bool:
         """Ping, if something went through since the last ping and a third of the watchdog's time has passed.
 
-        Call it as often as you like; returns whether it pinged.
+        Args:
+            made: a number that grows whenever something went through, end to end (`Status.progress_made`).
+
+        Returns:
+            Whether it pinged. Cheap to call at any rate.
         """
         interval_s = self._notifier.watchdog_s / 3
-        if interval_s <= 0:
+        if interval_s <= 0 or made == self._seen:
             return False
         now_s = self._clock_s()
-        if now_s < self._next_s:
-            return False
-        made = self._progress()
-        if made == self._seen or not self._notifier.send(WATCHDOG=1):
+        if now_s < self._next_s or not self._notifier.send(WATCHDOG=1):
             return False
         self._seen = made
         self._next_s = now_s + interval_s

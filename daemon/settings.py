@@ -79,15 +79,19 @@ class DataSection(Section, frozen=True, kw_only=True):
 
 
 class SpreadSection(Section, frozen=True, kw_only=True):
-    """The spread where a source has one side only: a fixed part, and a share of the bar's range.
+    """The spread where a source has one side only (see adapters.history.SpreadModel).
 
     Attributes:
-        base_e5: fixed part in 1/100000 of a price unit (8 = 0.8 pip of EURUSD).
-        range_pct: part of the bar's high minus low that is added, in percent.
+        base_millipips: quiet spread in 1/1000 pip.
+        rollover_factor: how many times wider it is around 17:00 New York; 1 = not wider.
+        rollover_minutes: length of that time, centred on 17:00 New York; 0 = none.
+        range_millis: thousandths of the bar's high minus low that are added; 0 = none.
     """
 
-    base_e5: Annotated[int, Meta(ge=1, le=1_000_000)] = 8
-    range_pct: Percent = 2
+    base_millipips: Annotated[int, Meta(ge=0, le=1_000_000)] = 800
+    rollover_factor: Annotated[int, Meta(ge=1, le=100)] = 3
+    rollover_minutes: Annotated[int, Meta(ge=0, le=720)] = 60
+    range_millis: Annotated[int, Meta(ge=0, le=1_000)] = 0
 
 
 class ForecastSection(Section, frozen=True, kw_only=True):

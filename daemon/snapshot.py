@@ -87,7 +87,10 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a page or a view shows, at one moment. Money in the account's smallest unit."""
+    """Everything a page or a view shows, at one moment. Money in the account's smallest unit.
+
+    `pace` is measured, in seconds of market time a second; `pace_wanted` was asked for; `left_s` None = unknown.
+    """
 
     run_id: str
     mode: str
@@ -111,6 +114,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     progress: float
     pace: float
+    pace_wanted: str
     elapsed_s: float
     left_s: float | None
     equity_line: tuple[int, ...]
@@ -155,3 +159,23 @@ def forecast_view(forecast: CalibratedForecast, digits: int) -> ForecastView:
             if each.bands
         ),
     )
+
+
+class ThinnedLine:
+    """A line of numbers in bounded memory: when it is full, every second point goes, and half as many are taken."""
+
+    def __init__(self, largest: int) -> None:
+        self.points: list[int] = []
+        self._largest = largest
+        self._stride, self._skipped = 1, 0
+
+    def add(self, value: int) -> None:
+        """Take one more value, or pass it over."""
+        self._skipped += 1
+        if self._skipped < self._stride:
+            return
+        self._skipped = 0
+        self.points.append(value)
+        if len(self.points) >= self._largest:
+            self.points = self.points[::2]
+            self._stride *= 2

@@ -24,6 +24,7 @@ from daemon.snapshot import (
     Health,
     OpenPosition,
     Snapshot,
+    ThinnedLine,
     forecast_view,
     open_position,
 )
@@ -38,8 +39,17 @@ OTHER = "(other)"
 class Status:
     """The projection. Feed it with `watch` (or `apply`), read it with `snapshot`."""
 
-    def __init__(self, *, stalled_after_s: float = 60.0) -> None:
-        """`stalled_after_s`: so long without any message or beat, and health is degraded."""
+    def __init__(
+        self, *, progress_total: int = 0, pace: str = "", run: str = "", stalled_after_s: float = 60.0
+    ) -> None:
+        """An empty status.
+
+        Args:
+            progress_total: quotes that will come, for progress; 0 = not known, `span` may say more.
+            pace: what was asked for, in words (``max``, ``real``, ``60x``).
+            run: name that people know the run by; empty = its id.
+            stalled_after_s: so long without any message or beat, and health is degraded.
+        """
         self.counts = Counts()
         self.quotes: dict[str, Quote] = {}
         self.run_id, self.mode, self.currency, self.money_digits = "", "", "", 2
@@ -52,6 +62,7 @@ class Status:
         self.refusals: dict[str, int] = {}
         self.halts: dict[str, str] = {}
         self.ended = ""
+        self._total, self._pace, self._run = progress_total, pace, run
         self._instruments: tuple[Instrument, ...] = ()
         self._by_symbol: dict[str, Instrument] = {}
         self._clock_ns = 0
@@ -60,12 +71,11 @@ class Status:
         self._beats = 0
         self._missed_in_a_row = 0
         self._deals: dict[str, None] = {}
-        self._line: list[int] = []
-        self._line_stride, self._line_skipped = 1, 0
+        self._line = ThinnedLine(EQUITY_POINTS)
         self._events: deque[tuple[int, str]] = deque(maxlen=EVENTS_KEPT)
         self._stalled_after_s = stalled_after_s
         self._seen_progress = (-1, 0.0)
-        self._began: tuple[float, int] | None = None
+        self._began: tuple[float, int, float] | None = None
         self._handlers: dict[type[AnyMessage], Callable[[Any], None]] = {
             m.RunStarted: self._on_started,
             m.RunResumed: self._on_resumed,
@@ -77,9 +87,9 @@ class Status:
             m.ForecastMissed: self._on_missed,
             m.ForecastResolved: self._on_resolved,
             m.PatternSeen: self._on_pattern,
-            m.Intent: self._on_intent,
+            m.Intent: lambda _: self._count("intents"),
             m.IntentRefused: self._on_refused,
-            m.SubmitOrder: self._on_submit,
+            m.SubmitOrder: lambda _: self._count("orders"),
             m.OrderRejected: self._on_rejected,
             m.OrderFilled: self._on_filled,
             m.ProtectionChanged: self._on_protection,
@@ -152,6 +162,9 @@ class Status:
         self.positions = {each.position_id: open_position(each) for each in account.positions}
         self._mark()
 
+    def _count(self, name: str) -> None:
+        setattr(self.counts, name, getattr(self.counts, name) + 1)
+
     def _say(self, ts_ns: int, words: str) -> None:
         self._events.append((ts_ns, words))
 
@@ -183,24 +196,15 @@ class Status:
     def _drawdown(self) -> float:
         return 1 - self.equity / self.peak_equity if self.peak_equity > 0 else 0.0
 
-    def _draw(self) -> None:
-        """Add a point to the equity line; when it is full, keep every second point and take half as many."""
-        self._line_skipped += 1
-        if self._line_skipped < self._line_stride:
-            return
-        self._line_skipped = 0
-        self._line.append(self.equity)
-        if len(self._line) >= EQUITY_POINTS:
-            self._line = self._line[::2]
-            self._line_stride *= 2
-
     # --- market and forecasts ----------------------------------------------------------------------------------
 
     def _on_bar(self, bar: m.Bar) -> None:
+        if bar.symbol not in self.quotes:
+            return  # history from before the run's first quote
         self.counts.bars += 1
         self._clock_ns = max(self._clock_ns, bar.ts_close_ns)
         self._mark()
-        self._draw()
+        self._line.add(self.equity)
 
     def _on_forecast(self, forecast: m.CalibratedForecast) -> None:
         self.counts.forecasts += 1
@@ -232,17 +236,11 @@ class Status:
 
     # --- orders ------------------------------------------------------------------------------------------------
 
-    def _on_intent(self, _: m.Intent) -> None:
-        self.counts.intents += 1
-
     def _on_refused(self, refusal: m.IntentRefused) -> None:
         self.counts.refused += 1
         known = refusal.rule in self.refusals or len(self.refusals) < LARGEST_TABLE
         rule = refusal.rule if known else OTHER
         self.refusals[rule] = self.refusals.get(rule, 0) + 1
-
-    def _on_submit(self, _: m.SubmitOrder) -> None:
-        self.counts.orders += 1
 
     def _on_rejected(self, fact: m.OrderRejected) -> None:
         self.counts.rejected += 1
@@ -347,7 +345,9 @@ class Status:
         return Health(not reasons, self.state, tuple(reasons), silent_s)
 
     def progress(self) -> float:
-        """How much of the span is done, 0 to 1; 0 where it has no end."""
+        """How much is done, 0 to 1; 0 where there is no known end."""
+        if self._total > 0:
+            return min(1.0, self.counts.quotes / self._total)
         start_ns, end_ns = self._span_ns
         if end_ns <= start_ns:
             return 1.0 if self.ended else 0.0
@@ -363,14 +363,13 @@ class Status:
             self._mark()
         now_ns, progress = self.now_ns, self.progress()
         if self._began is None and now_ns:
-            self._began = (wall_s, now_ns)
-        began_s, began_ns = self._began or (wall_s, now_ns)
+            self._began = (wall_s, now_ns, progress)
+        began_s, began_ns, began_at = self._began or (wall_s, now_ns, progress)
         elapsed_s = max(0.0, wall_s - began_s)
         pace = (now_ns - began_ns) / 1e9 / elapsed_s if elapsed_s > 0 else 0.0
-        left_ns = self._span_ns[1] - now_ns
-        known = pace > 0 and self._span_ns[1] and not self.ended
+        known = progress > began_at and not self.ended
         return Snapshot(
-            run_id=self.run_id,
+            run_id=self._run or self.run_id,
             mode=self.mode,
             state=self.state,
             currency=self.currency,
@@ -392,9 +391,10 @@ class Status:
             counts=msgspec.structs.replace(self.counts),
             progress=progress,
             pace=pace,
+            pace_wanted=self._pace,
             elapsed_s=elapsed_s,
-            left_s=max(0.0, left_ns / 1e9 / pace) if known else None,
-            equity_line=(*self._line, self.equity),
+            left_s=elapsed_s * (1 - progress) / (progress - began_at) if known else None,
+            equity_line=(*self._line.points, self.equity),
             events=tuple(self._events),
             health=self.health(wall_s),
         )

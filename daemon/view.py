@@ -1,9 +1,9 @@
 """The live terminal view: a screen of panels on a terminal, a plain line now and then elsewhere. Fed by Status alone.
 
 Theory of operation. `start` takes the screen, `refresh` draws one frame from a fresh snapshot, `stop` draws the last
-one and gives the screen back. The caller says when to refresh; where standard output is no terminal, a line is printed
-at most every `line_every_s`. Drawing is a pure function of the snapshot (`render`), so a frame can be tested, and
-exported as an SVG picture (`export_svg`).
+one and gives the screen back. Where standard output is no terminal, a line is printed at most every `line_every_s`.
+Drawing is a pure function of the snapshot (`render`), so a frame can be tested, and exported as a picture
+(`export_svg`).
 """
 
 import io
@@ -40,7 +40,9 @@ class View:
         status: Status,
         console: Console | None = None,
         *,
+        plain: bool = False,
         line_every_s: float = 5.0,
+        frame_every_s: float = 0.1,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is shown before `start`.
@@ -48,46 +50,52 @@ class View:
         Args:
             status: what is shown.
             console: where; None = standard output.
+            plain: lines even on a terminal.
             line_every_s: at least this long between two plain lines.
+            frame_every_s: at least this long between two frames; drawing one takes about 10 ms.
             clock_s: monotonic seconds.
         """
         self._status = status
         self._console = console or Console()
         self._clock_s = clock_s
-        self._line_every_s = line_every_s
-        self._next_line_s = 0.0
+        self._drawn = self._console.is_terminal and not plain
+        self._every_s = frame_every_s if self._drawn else line_every_s
+        self._next_s = 0.0
         self._live: Live | None = None
 
     def start(self) -> None:
         """Take the screen, where there is one."""
-        self._next_line_s = self._clock_s()
-        if self._console.is_terminal:
+        self._next_s = self._clock_s()
+        if self._drawn:
             self._live = Live(self._frame(), console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 
     def refresh(self) -> None:
-        """Draw the present state; the caller decides how often."""
+        """Draw the present state if the last one has stood long enough; cheap to call at any rate."""
+        now_s = self._clock_s()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + self._every_s
         if self._live is not None:
             self._live.update(self._frame(), refresh=True)
-            return
-        now_s = self._clock_s()
-        if now_s >= self._next_line_s:
-            self._next_line_s = now_s + self._line_every_s
+        else:
             self._print_line()
 
     def stop(self) -> None:
         """Leave the last frame (or line) standing and give the screen back. Safe to call twice."""
-        if self._live is not None:
-            frame = self._frame()
-            self._live.stop()
-            self._live = None
-            self._console.print(frame)
-        elif self._next_line_s != float("inf"):
+        if self._next_s == float("inf"):
+            return
+        self._next_s = float("inf")
+        if self._live is None:
             self._print_line()
-        self._next_line_s = float("inf")
+            return
+        frame = self._frame()
+        self._live.stop()
+        self._live = None
+        self._console.print(frame)
 
     def _frame(self) -> RenderableType:
-        height = min(HEIGHT, self._console.size.height - 1) if self._console.is_terminal else HEIGHT
+        height = min(HEIGHT, self._console.size.height - 1) if self._drawn else HEIGHT
         return render(self._status.snapshot(self._clock_s()), height=height, width=self._console.size.width)
 
     def _print_line(self) -> None:
@@ -194,7 +202,7 @@ def _header(snapshot: Snapshot) -> RenderableType:
     state = Text(f" {snapshot.state} ", style=f"bold reverse {GOOD if health.ok else BAD}")
     title = Text.assemble(("⊖ Plimsoll ", "bold"), (f"{snapshot.mode} {snapshot.run_id}  ", DIM), state)
     left = f"{_duration(snapshot.left_s)} left" if snapshot.left_s is not None else ""
-    pace = f"{snapshot.pace:,.0f}x" if snapshot.pace else ""
+    pace = f"{snapshot.pace:,.0f}x" if snapshot.pace else snapshot.pace_wanted
     words = Text("  ".join(part for part in (f"{_when(snapshot.now_ns)} UTC", pace, left) if part), style=DIM)
     row = Table.grid(expand=True, padding=(0, 2, 0, 0))
     row.add_column(no_wrap=True)

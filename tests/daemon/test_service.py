@@ -73,27 +73,30 @@ def test_without_a_manager_nothing_is_sent_and_nothing_fails(environment):
     notifier = Notifier(environment)
 
     assert not notifier.ready()
-    assert not Watchdog(notifier, lambda: 1).feed()
+    assert not notifier.progress(1)
     notifier.close()
 
 
 def test_the_watchdog_is_fed_by_progress_and_not_by_time(manager):
     listener, environment = manager
     notifier, status, now = Notifier(environment), Status(), [0.0]
-    watchdog = Watchdog(notifier, lambda: status.progress_made, lambda: now[0])
+    watchdog = Watchdog(notifier, lambda: now[0])
 
-    assert watchdog.feed()
+    def feed():
+        return watchdog.feed(status.progress_made)
+
+    assert feed()
     assert listener.heard() == "WATCHDOG=1"
     now[0] = 100.0
-    assert not watchdog.feed()  # time passed, nothing went through
+    assert not feed()  # time passed, nothing went through
     assert listener.heard() is None
     status.apply(r.quote(110_000, 1))
-    assert watchdog.feed()
+    assert feed()
     status.beat()
     now[0] = 109.9
-    assert not watchdog.feed()  # not more often than three times in its time
+    assert not feed()  # not more often than three times in its time
     now[0] = 110.0
-    assert watchdog.feed()
+    assert feed()
     assert watchdog.pings == 3
     notifier.close()
 
@@ -103,7 +106,7 @@ def test_a_watchdog_meant_for_another_process_is_left_alone(manager):
     notifier = Notifier(environment | {"WATCHDOG_PID": "1"})
 
     assert notifier.watchdog_s == 0
-    assert not Watchdog(notifier, lambda: 1).feed()
+    assert not notifier.progress(1)
     notifier.close()
 
 

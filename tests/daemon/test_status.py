@@ -3,6 +3,7 @@
 import sys
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,11 @@ def test_only_the_model_that_trades_is_shown_and_measured():
     assert shown.coverage[1].measured is None
 
 
+def test_bars_from_before_the_first_quote_are_history():
+    assert told(r.bar(r.START_NS, 110_000)).counts.bars == 0
+    assert told(r.quote(110_000, 1), r.bar(r.START_NS, 110_000)).counts.bars == 1
+
+
 def test_progress_pace_and_time_left_come_from_the_span():
     status = told()
     status.span(r.START_NS, r.START_NS + 10 * NS_PER_HOUR)
@@ -113,7 +119,9 @@ def test_progress_pace_and_time_left_come_from_the_span():
     status.apply(r.quote(110_000, r.START_NS + 4 * NS_PER_HOUR))
     shown = status.snapshot(102.0)
 
-    assert (shown.progress, shown.pace, shown.left_s) == (0.4, 7200.0, 3.0)
+    assert (shown.progress, shown.pace, shown.left_s) == (0.4, 7200.0, pytest.approx(3.0))
+    counted = told(r.quote(110_000, 1), status=Status(progress_total=4, pace="max", run="first")).snapshot(0.0)
+    assert (counted.progress, counted.pace_wanted, counted.run_id) == (0.25, "max", "first")
 
 
 def test_health_is_lost_when_nothing_goes_through_and_comes_back_when_something_does():
@@ -158,7 +166,7 @@ def test_three_missed_forecasts_in_a_row_degrade_health():
 
 
 def test_memory_stays_bounded_whatever_comes():
-    status = told()
+    status = told(r.quote(110_000, 1))
     for number in range(3 * EQUITY_POINTS):
         status.apply(r.bar(r.START_NS + number * NS_PER_HOUR, 110_000))
         status.apply(r.refused(number, 1, rule=f"rule-{number}"))

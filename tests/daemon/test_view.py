@@ -89,6 +89,30 @@ def test_where_there_is_no_terminal_plain_lines_come_at_their_interval(status):
     assert "\x1b" not in console.file.getvalue()
 
 
+def test_plain_lines_can_be_had_on_a_terminal_as_well(status):
+    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    view = View(status, console, plain=True, clock_s=lambda: 1.0)
+    view.start()
+    view.stop()
+
+    assert console.file.getvalue().startswith("running | ")
+
+
+def test_frames_are_not_drawn_more_often_than_a_person_can_see(status):
+    console, now = Console(file=io.StringIO(), force_terminal=True, width=100, height=40), [0.0]
+    view = View(status, console, frame_every_s=0.1, clock_s=lambda: now[0])
+    view.start()
+    view.refresh()
+    before = len(console.file.getvalue())
+    now[0] = 0.05
+    view.refresh()
+    assert len(console.file.getvalue()) == before
+    now[0] = 0.11
+    view.refresh()
+    assert len(console.file.getvalue()) > before
+    view.stop()
+
+
 def test_a_halt_is_seen_in_both_forms(status):
     status.apply(
         m.HaltLatched(

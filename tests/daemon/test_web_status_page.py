@@ -15,7 +15,8 @@ from bus import messages as m
 from bus.errors import ConfigError
 from daemon.status import Status
 from daemon.web import server as module
-from daemon.web.server import host_allowed, start
+from daemon.web import start
+from daemon.web.server import host_allowed
 from tests.harness import records as r
 
 PATHS = ("/", "/health", "/metrics", "/api/status")
