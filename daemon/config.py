@@ -157,7 +157,7 @@ def _struct(kind: type[Any], table: Table, prefix: str, skip: frozenset[str] = f
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind) if field.encode_name not in skip}
     values: Table = {}
     for key, value in table.items():
-        dotted = f"{prefix}{key}"
+        dotted = f"{prefix}{_key(key)}"
         field = fields.get(key)
         if field is None:
             where = f"[{prefix[:-1]}]" if prefix else "the top level"
@@ -173,8 +173,11 @@ def _struct(kind: type[Any], table: Table, prefix: str, skip: frozenset[str] = f
         return kind(**values)
     except (ValueError, TypeError, DataError, ConfigError) as error:
         reason = str(error)
-        dotted = prefix + reason if any(reason.startswith(name) for name in fields) else f"[{prefix[:-1]}] {reason}"
-        raise ConfigError(dotted) from None
+        if any(reason.startswith(name) for name in fields):
+            reason = prefix + reason
+        elif not reason.startswith(prefix):
+            reason = f"[{prefix[:-1]}] {reason}"
+        raise ConfigError(reason) from None
 
 
 def _value(dotted: str, value: Any, field: msgspec.structs.FieldInfo) -> Any:
@@ -203,15 +206,16 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 def _instrument(symbol: str, table: Any) -> Instrument:
     """The default for such a pair with the given fields changed; an unusual symbol must name its assets."""
-    prefix = f"instruments.{symbol}."
+    name = f"instruments.{_key(symbol)}"
+    prefix = f"{name}."
     if not isinstance(table, dict):
-        raise ConfigError(f"instruments.{symbol}: expected a table; write [instruments.{symbol}]")
+        raise ConfigError(f"{name}: expected a table; write [{name}]")
     given = cast(Table, table)
     try:
         usual = default_instrument(symbol)
     except DataError:
         if "base" not in given or "quote" not in given:
-            raise ConfigError(f"instruments.{symbol}: not a six-letter pair; write its base and quote") from None
+            raise ConfigError(f"{name}: not a six-letter pair; write its base and quote") from None
         usual = Instrument(symbol=symbol.upper(), base="", quote="")
     checked: Instrument = _struct(Instrument, {"symbol": symbol.upper(), "base": "?", "quote": "?"} | given, prefix)
     changes: Table = {key: getattr(checked, key) for key in given}

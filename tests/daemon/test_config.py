@@ -103,6 +103,8 @@ def test_a_file_in_the_working_directory_is_found(monkeypatch, tmp_path):
         ("[execution]\npace = '0x'", "execution.pace = '0x'; a factor is above 0x"),
         ("[execution]\npace = 'fast'", 'execution.pace = "fast": expected str matching regex'),
         ("[exchange]\nreject_pct = 101", "exchange.reject_pct = 101; write a whole number from 0 to 100"),
+        ("[risk]\ndaily_loss_pct_e2 = -1", "plimsoll.toml: risk.daily_loss_pct_e2 = -1: must lie between 0 and 10000"),
+        ("[sizing]\nmethod = 'kely'", "plimsoll.toml: sizing.method = 'kely': no such method; write one of fixed"),
         ("[log]\nlevel = 'warn'", 'log.level = "warn": expected one of debug, info, warning, error; did you mean'),
         ("[strategy.params]\nx = [1]", "strategy.params = { x = [1] }: expected"),
         ("[instruments.EURUSD]\ndigit = 4", "instruments.EURUSD.digit is unknown; did you mean digits?"),
@@ -199,6 +201,33 @@ def test_state_lives_where_the_user_says_or_in_the_xdg_directory(tmp_path):
     config = load(overrides={"state": str(tmp_path / "mine")})
     assert state_dir(config) == tmp_path / "mine"
     assert store_url(config) == f"sqlite:///{tmp_path}/mine/plimsoll.db"
+
+
+KEYS = st.sampled_from(
+    [
+        *(field.name for field in msgspec.structs.fields(Config)),
+        "profile",
+        "prod",
+        "port",
+        "method",
+        "EURUSD",
+        "x",
+        "a\nb",
+    ]
+)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.recursive(VALUES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3)))
+def test_whatever_a_file_holds_the_answer_is_a_configuration_or_one_clear_line(tree):
+    document = tree if isinstance(tree, dict) else {"web": tree}
+    said = ""
+    try:
+        module._with_place("f: ", module._layers(document, {}, "f", "dev", {}))
+    except ConfigError as error:
+        said = str(error)
+    assert "\n" not in said
 
 
 @settings(max_examples=60, deadline=None)
