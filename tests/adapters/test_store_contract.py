@@ -68,6 +68,9 @@ def test_a_journal_becomes_rows_that_a_person_would_write_down(store):
     assert states["r1-0"] == "filled"
     assert [states[f"r1-{number}"] for number in (900, 901, 902)] == ["rejected", "unknown", "cancelled"]
     assert store.rows("halts")[0]["lifted_by"] == "ann"
+    # Every deal is told twice, and counts once.
+    assert {row["filled_e2"] for row in store.rows("orders") if row["status"] == "filled"} == {10_000_000}
+    assert {(row["opened_e2"], row["volume_e2"]) for row in store.rows("positions")} == {(10_000_000, 0)}
     assert all(row["stop_loss_e5"] == 109_000 and row["swap"] == -70 for row in store.rows("positions"))
 
 

@@ -167,7 +167,7 @@ def bar(ts_close_ns, close_e5):
 
 
 def trade(number, ts, balance, profit):
-    """Open, get protection, pay a night's swap, close: told as a venue tells it, the closing deal twice."""
+    """Open, get protection, pay a night's swap, close: told as a venue tells it, each deal twice."""
     opening = submit(2 * number, ts)
     position_id = f"p{number}"
     closing = submit(2 * number + 1, ts + 1000, side=Side.SELL, position_id=position_id)
@@ -184,6 +184,7 @@ def trade(number, ts, balance, profit):
         booked_commission=-600,
         booked_swap=-70,
     )
+    opened = fill(2 * number, opening, ts + 10, 110_000, position_id, balance, opening.volume_e2)
     messages = [
         opening,
         m.OrderAccepted(
@@ -193,7 +194,8 @@ def trade(number, ts, balance, profit):
             ts_event_ns=ts,
             ts_init_ns=ts,
         ),
-        fill(2 * number, opening, ts + 10, 110_000, position_id, balance, opening.volume_e2),
+        opened,
+        opened,
         m.ProtectionChanged(
             position_id=position_id,
             symbol=SYMBOL,
