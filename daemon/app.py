@@ -11,12 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
-from bus.memory import MemoryBus
 from rich.console import Console
 
 from adapters.exchange import Exchange, ExecutionModel
 from adapters.history import SpreadModel
 from bus.errors import ConfigError
+from bus.memory import MemoryBus
 from bus.messages import (
     AnyMessage,
     ForecastMissed,
@@ -26,7 +26,7 @@ from bus.messages import (
 )
 from bus.port import Bus
 from bus.series import BarSeries
-from bus.values import NS_PER_MS, NS_PER_S, Instrument
+from bus.values import NS_PER_MS, NS_PER_S
 from daemon import marketdata
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
@@ -71,11 +71,14 @@ class PaperResult:
 
     run: Run
     reason: str
-    decisions_sha256: str
-    duration_s: float
     recovered_inputs: int
     quotes_passed_over: int
-    data: str
+    began_s: float
+    run_s: float
+
+    def duration_s(self) -> float:
+        """Seconds since the command began."""
+        return time.monotonic() - self.began_s
 
 
 async def run_paper(config: Config, options: PaperOptions, state: State, console: Console) -> PaperResult:
@@ -85,7 +88,7 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         ConfigError: something the user can mend before anything has happened.
         InvariantBroken: the books or the journal contradict themselves.
     """
-    started = time.monotonic()
+    began_s = time.monotonic()
     data = load_data(config)
     models = find_models(state, data, config, console=console, seed=options.seed, quiet=options.quiet)
     run = _choose_run(state, options)
@@ -98,7 +101,7 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         )
 
     status = Status(progress_total=data.trade_quote_count(), pace=_pace(options.speed), run=run.name)
-    watch: list[Watch] = [lambda _, message: status.apply(message)]
+    watch: list[Watch] = [status.watch]
     async with _forecasting(options.bus_url, models, console) as (bus, ask):
         if bus is not None:
             watch.append(lambda _, message: bus.publish(message))
@@ -119,7 +122,9 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         settle_memory()
         try:
             async with _surroundings(config, options, shell, status, state, console):
+                run_began_s = time.monotonic()
                 reason = await shell.run(opening)
+                run_s = time.monotonic() - run_began_s
         finally:
             engine.close()
         if bus is not None:
@@ -129,11 +134,10 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
     return PaperResult(
         run=run,
         reason=reason,
-        decisions_sha256=engine.decisions.hexdigest(),
-        duration_s=time.monotonic() - started,
         recovered_inputs=engine.recovered_inputs,
         quotes_passed_over=shell.inbox.counters.quotes_passed_over,
-        data=data.description,
+        began_s=began_s,
+        run_s=run_s,
     )
 
 
@@ -185,7 +189,7 @@ def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded],
         strategies=(StrategySettings(name=config.strategy.name, params=config.strategy.params),),
         slippage_allowance_e5=config.execution.slippage_allowance_e5,
         forecast_deadline_ns=config.forecast.deadline_s * NS_PER_S,
-        data=f"{data.fingerprint}/{seed}/{_simulation(config)}",
+        data=f"{data.description} [{data.fingerprint}-{_simulation(config)}-{seed}]",
     )
     start_ns = data.split.calibrate_end_ns
     started = RunStarted(
@@ -233,19 +237,21 @@ def _exchange(config: Config, data: MarketData) -> Exchange:
     )
 
 
-def _execution_model(config: Config, data: MarketData) -> ExecutionModel:
-    """The configured one, but without gifts where quotes are made from bars.
-
-    Such a path shows a bar's extremes as quotes; a target must not fill there merely because none came in between.
-    """
-    made_of_bars = any(isinstance(symbol.series, BarSeries) for symbol in data.symbols)
-    if made_of_bars and "exchange.pass_on_gaps" not in config.sources:
-        return msgspec.structs.replace(config.exchange, pass_on_gaps=False)
-    return config.exchange
-
-
 def _instruments(config: Config, data: MarketData) -> tuple[Instrument, ...]:
     return tuple(config.instrument(symbol.symbol) for symbol in data.symbols)
+
+
+def _execution_model(config: Config, data: MarketData) -> ExecutionModel:
+    """The configured one; where quotes are made from bars, without gifts and without a second rollover.
+
+    A path made from a bar shows its extremes as quotes: a target must not fill there merely because no quote came in
+    between. And its spread model already knows 17:00 New York.
+    """
+    if not any(isinstance(symbol.series, BarSeries) for symbol in data.symbols):
+        return config.exchange
+    made_from_bars = {"pass_on_gaps": False, "rollover_minutes": 0}
+    unset = {key: value for key, value in made_from_bars.items() if f"exchange.{key}" not in config.sources}
+    return msgspec.structs.replace(config.exchange, **unset)
 
 
 # --- inference -------------------------------------------------------------------------------------------------
@@ -327,14 +333,17 @@ async def _surroundings(
             view.start()
             stack.callback(view.stop)
         notifier.ready()
+        stack.callback(notifier.close)
         stack.callback(notifier.stopping)
         control = _Control(shell, state, halted=state.halted() is not None)
 
-        async def breath() -> None:
+        def breath(*, waiting: bool) -> None:
+            if waiting:
+                status.beat()
             control.poll()
             if view is not None:
                 view.refresh()
-            notifier.progress(shell.quotes_done)
+            notifier.progress(status.progress_made)
 
         shell.on_breath = breath
         try:

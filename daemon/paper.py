@@ -44,6 +44,15 @@ from daemon.journal import INPUT, Record
 Answer = Forecast | ForecastMissed | PatternSeen
 AskForecast = Callable[[ForecastRequested], Awaitable[Sequence[AnyMessage]]]
 
+
+class OnBreath(Protocol):
+    """Called whenever the loop gives others their turn; `waiting` = it sleeps until simulated time has come."""
+
+    def __call__(self, *, waiting: bool) -> None:
+        """Look after whatever lives around the loop."""
+        ...
+
+
 _BREATHE_S = 0.02
 """How long the loop may run without letting the web page, the view and signals have their turn."""
 
@@ -61,6 +70,10 @@ class SimulatedVenue(Protocol):
 
     def execute(self, command: VenueCommand, now_ns: int) -> Sequence[VenueFact]:
         """Carry out a command that arrives now."""
+        ...
+
+    def quote(self, symbol: str) -> Quote | None:
+        """The price it trades at: the quote it was given, with its own spread."""
         ...
 
     def snapshot(self, now_ns: int) -> AccountSnapshot:
@@ -108,7 +121,7 @@ class PaperShell:
         self.inbox = Inbox()
         self.now_ns = 0
         self.quotes_done = 0
-        self.on_breath: Callable[[], Awaitable[None]] | None = None
+        self.on_breath: OnBreath | None = None
         self._quotes: Iterator[Quote] = iter(quotes)
         self._ask = ask
         self._period_ns = period_ns
@@ -195,7 +208,7 @@ class PaperShell:
         facts = self.venue.on_quote(quote)
         if facts:
             self._send_back(facts)
-        await self._feed(quote)
+        await self._feed(self.venue.quote(quote.symbol) or quote)
         self._boundary_ns = quote.ts_event_ns - quote.ts_event_ns % self._period_ns + self._period_ns
 
     async def _finish(self) -> None:
@@ -256,7 +269,7 @@ class PaperShell:
         if now - self._breath_at > _BREATHE_S:
             self._breath_at = now
             if self.on_breath is not None:
-                await self.on_breath()
+                self.on_breath(waiting=False)
             await asyncio.sleep(0)
 
     async def _feed_recorded_outside(self, message: AnyMessage) -> None:
@@ -318,7 +331,7 @@ class PaperShell:
         if delay_s <= 0:
             return True
         if self.on_breath is not None:
-            await self.on_breath()
+            self.on_breath(waiting=True)
         try:
             await asyncio.wait_for(self._stop.wait(), timeout=min(delay_s, 0.5))
         except TimeoutError:

@@ -218,13 +218,6 @@ def test_a_late_forecast_is_no_forecast_and_is_counted(tmp_path):
 def test_an_operator_s_halt_stops_new_risk_flattens_and_survives_a_restart(tmp_path):
     def run(quotes, told=None):
         day = Day(tmp_path / "j", quotes)
-        seen = 0
-
-        async def breath():
-            nonlocal seen
-            seen += 1
-
-        day.shell.on_breath = breath
         if told:
             day.shell.tell(told)
         return day
