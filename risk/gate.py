@@ -1,0 +1,146 @@
+"""The gate: an intent goes in, an order or a refusal comes out. Nothing reaches a venue by another way.
+
+An entry is sized first (`risk.sizing`) and held against every limit then (`risk.limits`). An exit is held against
+sanity only, so that risk can always be reduced: its numbers are numbers, the position is open, belongs to the strategy
+that asks, lies on the other side, and no order to close it is at work already. It closes all that the position holds.
+"""
+
+from bus.messages import HaltLevel, Intent, IntentRefused, SubmitOrder
+from bus.values import OrderType, TimeInForce
+from risk.book import Book
+from risk.limits import Breach, first_breach, impossible, look
+from risk.policy import Policy
+from risk.sizing import PPM, SizingSettings, size_e2
+
+
+def review(
+    intent: Intent,
+    book: Book,
+    policy: Policy,
+    sizing: SizingSettings,
+    now_ns: int,
+    *,
+    client_order_id: str,
+    size_multiplier_ppm: int = PPM,
+    halt_level: HaltLevel = HaltLevel.NONE,
+) -> SubmitOrder | IntentRefused:
+    """Hold an intent against every limit.
+
+    Args:
+        intent: any; impossible numbers, NaN and infinity among them, are refused and never raise.
+        book: is read, not changed. Tell it of the order (`Book.sent`) before the next review.
+        policy: the limits.
+        sizing: how an entry becomes a volume.
+        now_ns: time of the newest message.
+        client_order_id: for the order; never used before.
+        size_multiplier_ppm: from measured coverage (`CoverageTracker.size_multiplier_ppm`).
+        halt_level: the highest halt in force.
+
+    Returns:
+        The order, or the first limit it would break and what would have passed.
+    """
+    breach = impossible(intent, size_multiplier_ppm, now_ns)
+    if breach is None and intent.symbol not in book.instruments:
+        breach = Breach("symbol", "a configured symbol", repr(intent.symbol), f"one of {', '.join(book.instruments)}")
+    if breach is not None:
+        return _refused(intent, breach, now_ns)
+    if intent.action == "exit":
+        return _exit(intent, book, now_ns, client_order_id)
+    return _enter(intent, book, policy, sizing, now_ns, client_order_id, size_multiplier_ppm, halt_level)
+
+
+def _enter(
+    intent: Intent,
+    book: Book,
+    policy: Policy,
+    sizing: SizingSettings,
+    now_ns: int,
+    client_order_id: str,
+    size_multiplier_ppm: int,
+    halt_level: HaltLevel,
+) -> SubmitOrder | IntentRefused:
+    symbol = intent.symbol
+    market = intent.order_type == OrderType.MARKET
+    price_e5 = intent.price_e5
+    if market:
+        quote = book.quotes.get(symbol)
+        price_e5 = 0 if quote is None else quote.ask_e5 if intent.side > 0 else quote.bid_e5
+    scale = book.marks.scale_of(symbol)
+    volume_e2 = 0
+    if scale is not None:
+        volume_e2 = size_e2(
+            intent,
+            sizing,
+            book.instruments[symbol],
+            equity=book.equity,
+            price_e5=price_e5,
+            rate_e8=scale[0],
+            money_digits=book.money_digits,
+            multiplier_ppm=size_multiplier_ppm,
+        )
+    check = look(intent, book, policy, volume_e2=volume_e2, now_ns=now_ns, halt_level=halt_level)
+    breach = first_breach(check)
+    if breach is not None:
+        return _refused(intent, breach, now_ns)
+    time_in_force = TimeInForce.GTD if intent.valid_until_ns else TimeInForce.GTC
+    return SubmitOrder(
+        client_order_id=client_order_id,
+        intent_id=intent.intent_id,
+        strategy=intent.strategy,
+        symbol=symbol,
+        side=intent.side,
+        order_type=intent.order_type,
+        volume_e2=volume_e2,
+        reference_e5=intent.reference_e5,
+        ts_init_ns=now_ns,
+        time_in_force=TimeInForce.IOC if market else time_in_force,
+        limit_e5=price_e5 if intent.order_type == OrderType.LIMIT else 0,
+        trigger_e5=price_e5 if intent.order_type == OrderType.STOP else 0,
+        expires_ns=0 if market else intent.valid_until_ns,
+        stop_loss_e5=intent.stop_loss_e5,
+        take_profit_e5=intent.take_profit_e5,
+        trailing_e5=intent.trailing_e5,
+        reason=intent.reason,
+        expected_profit=book.marks.value(symbol, volume_e2 * intent.edge_e5) or 0,
+    )
+
+
+def _exit(intent: Intent, book: Book, now_ns: int, client_order_id: str) -> SubmitOrder | IntentRefused:
+    position = book.positions.get(intent.position_id)
+    breach: Breach | None = None
+    if position is None or position.symbol != intent.symbol:
+        breach = Breach("position", f"an open position in {intent.symbol}", repr(intent.position_id), "its id")
+    elif position.strategy != intent.strategy:
+        breach = Breach("position_owner", position.strategy, intent.strategy, "the strategy that opened it")
+    elif position.side is intent.side:
+        breach = Breach("position_side", position.side.opposite.name, intent.side.name, "the other side")
+    elif book.closing(position.position_id):
+        breach = Breach("already_closing", "1 closing order at work", "2", "the answer to the first")
+    if breach is not None or position is None:
+        return _refused(intent, breach or Breach("position", "", "", ""), now_ns)
+    return SubmitOrder(
+        client_order_id=client_order_id,
+        intent_id=intent.intent_id,
+        strategy=intent.strategy,
+        symbol=intent.symbol,
+        side=intent.side,
+        order_type=OrderType.MARKET,
+        volume_e2=position.volume_e2,
+        reference_e5=intent.reference_e5,
+        ts_init_ns=now_ns,
+        position_id=position.position_id,
+        reason=intent.reason,
+    )
+
+
+def _refused(intent: Intent, breach: Breach, now_ns: int) -> IntentRefused:
+    return IntentRefused(
+        intent_id=intent.intent_id,
+        strategy=intent.strategy,
+        symbol=intent.symbol,
+        rule=breach.rule,
+        limit=breach.limit,
+        value=breach.value,
+        would_pass=breach.would_pass,
+        ts_init_ns=now_ns,
+    )

@@ -1,0 +1,111 @@
+"""Every limit, with its unit in its name. Frozen: a change of limits is a new policy, and the journal says which ruled.
+
+Units: `_pct` percent (500 = 500 %), `_pct_e2` hundredths of a percent (250 = 2.50 %), `_pips_e1` tenths of a pip
+(15 = 1.5 pips), `_lots_e2` hundredths of a lot, `_s` seconds. 0 switches a limit off where its line says so.
+"""
+
+import msgspec
+
+from bus.errors import ConfigError
+
+# key: lowest, highest, what 0 means ("" = 0 is not possible), a sensible value to suggest
+_BOUNDS: dict[str, tuple[int, int, str, int]] = {
+    "max_order_lots_e2": (0, 10_000_000, "off", 10_000),
+    "max_position_pct_equity": (0, 200_000, "off", 500),
+    "max_exposure_pct_equity": (0, 200_000, "off", 2_000),
+    "max_leverage_pct": (0, 200_000, "off", 1_000),
+    "daily_loss_pct_e2": (0, 10_000, "off", 300),
+    "trailing_drawdown_pct_e2": (0, 10_000, "off", 1_000),
+    "loss_halt_level": (1, 3, "", 3),
+    "max_orders_per_minute": (0, 1_000_000, "off", 30),
+    "price_collar_pips_e1": (0, 1_000_000, "off", 100),
+    "resting_collar_pips_e1": (0, 1_000_000, "off", 2_000),
+    "max_stop_distance_pct_e2": (0, 10_000, "off", 500),
+    "max_spread_pips_e1": (0, 1_000_000, "off", 50),
+    "max_quote_age_s": (0, 86_400, "off", 30),
+    "min_free_margin_pct": (0, 100, "off", 20),
+    "protect_within_s": (0, 3_600, "at once", 10),
+}
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits that an entry is held against. Exits pass them all, so that risk can always be reduced.
+
+    Attributes:
+        max_order_lots_e2: largest single order, in 1/100 lots. 0 = only the venue's own maximum.
+        max_position_pct_equity: largest value of one side of one symbol, entries at work included, in percent of
+            equity (500 = five times the equity). 0 = off.
+        max_exposure_pct_equity: largest value of all positions and entries at work, long and short added up. 0 = off.
+        max_leverage_pct: largest sum over the symbols of the larger of both sides, in percent of equity
+            (1000 = leverage 10). 0 = off.
+        daily_loss_pct_e2: halt when floating equity has fallen this far below the equity at the start of the trading
+            day (17:00 New York), in 1/100 percent. 0 = off.
+        trailing_drawdown_pct_e2: halt when floating equity has fallen this far below its highest value, in 1/100
+            percent. 0 = off.
+        loss_halt_level: what those two halts do: 1 no new risk, 2 cancel entries too, 3 close everything too.
+        max_orders_per_minute: entries are refused when this many orders left in the last sixty seconds. 0 = off.
+        price_collar_pips_e1: farthest that the price the decision saw may lie from the market, in 1/10 pips. 0 = off.
+        resting_collar_pips_e1: farthest that a resting entry's price may lie from the market, in 1/10 pips. 0 = off.
+        max_stop_distance_pct_e2: farthest that a stop may lie from the entry, in 1/100 percent of the price. 0 = off.
+        max_spread_pips_e1: widest spread at which to enter, in 1/10 pips. 0 = off.
+        max_quote_age_s: oldest quote on which to enter, in seconds. 0 = off.
+        min_free_margin_pct: equity that must stay free of margin if every entry were filled, in percent. 0 = off.
+        protect_within_s: a position without a stop for longer than this is closed.
+    """
+
+    max_order_lots_e2: int = 10_000
+    max_position_pct_equity: int = 500
+    max_exposure_pct_equity: int = 2_000
+    max_leverage_pct: int = 1_000
+    daily_loss_pct_e2: int = 300
+    trailing_drawdown_pct_e2: int = 1_000
+    loss_halt_level: int = 3
+    max_orders_per_minute: int = 30
+    price_collar_pips_e1: int = 100
+    resting_collar_pips_e1: int = 2_000
+    max_stop_distance_pct_e2: int = 500
+    max_spread_pips_e1: int = 50
+    max_quote_age_s: int = 30
+    min_free_margin_pct: int = 20
+    protect_within_s: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values at construction and at decoding alike."""
+        self.check()
+
+    def check(self) -> None:
+        """Refuse impossible values.
+
+        Raises:
+            ConfigError: naming the key, the reason, and what to write instead.
+        """
+        check_bounds(self, "risk", _BOUNDS)
+        position, exposure = self.max_position_pct_equity, self.max_exposure_pct_equity
+        if exposure and position > exposure:
+            raise ConfigError(
+                f"risk.max_position_pct_equity = {position}: one position cannot exceed all of them together "
+                f"(risk.max_exposure_pct_equity = {exposure}); write at most {exposure}"
+            )
+
+
+def check_bounds(settings: msgspec.Struct, section: str, bounds: dict[str, tuple[int, int, str, int]]) -> None:
+    """Refuse a setting that is not an integer within its bounds.
+
+    Args:
+        settings: has every key of `bounds`.
+        section: of the configuration, for the message.
+        bounds: key to (lowest, highest, what 0 means, a value to suggest).
+
+    Raises:
+        ConfigError: naming the key, the reason, and what to write instead.
+    """
+    for key, (lowest, highest, zero, suggestion) in bounds.items():
+        value: object = getattr(settings, key)
+        if type(value) is not int:
+            raise ConfigError(f"{section}.{key} = {value!r}: must be a whole number; write for instance {suggestion}")
+        if not lowest <= value <= highest:
+            meaning = f" (0 = {zero})" if zero else ""
+            raise ConfigError(
+                f"{section}.{key} = {value}: must lie between {lowest} and {highest}{meaning}; "
+                f"write for instance {suggestion}"
+            )
