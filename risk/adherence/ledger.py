@@ -1,0 +1,326 @@
+"""Orders, deals and positions, followed from the intent to the last penny.
+
+Theory of operation. Deals are folded once each, by `deal_id`. A position collects what its opening deals cost in
+spread and slippage; a closing deal takes its share of that (by volume, the last one takes the rest) together with what
+the venue books, as one `Money`. That same `Money` goes to the trade, its day, week, month, strategy, symbol and model,
+so every table sums to the same total and the total is the change of balance.
+"""
+
+import msgspec
+
+from bus.calendar import trading_day
+from bus.messages import (
+    AccountSnapshot,
+    CalibratedForecast,
+    Intent,
+    OrderAccepted,
+    OrderFilled,
+    PositionState,
+    ProtectionChanged,
+    Quote,
+    RunStarted,
+    SubmitOrder,
+    SwapCharged,
+)
+from bus.values import divide_half_away, money, quote_to_account_rate_e8
+from risk.adherence.numbers import period_keys
+from risk.adherence.records import FillPoint, Group, Money, Trade
+from risk.adherence.tracks import OrderTrack, Position, reference_of, trade_of
+
+
+class _Sums(msgspec.Struct):
+    trades: int = 0
+    wins: int = 0
+    money: Money = Money()
+
+
+class Ledger:
+    """Folds orders and deals; see the module's theory of operation."""
+
+    def __init__(self) -> None:
+        self.run: RunStarted | None = None
+        self.quotes: dict[str, Quote] = {}
+        self.bar_counts: dict[str, int] = {}
+        self.orders: dict[str, OrderTrack] = {}
+        self.intents: dict[str, Intent] = {}
+        self.signals: dict[tuple[str, str], int] = {}
+        self.positions: dict[str, Position] = {}
+        self.trades: list[Trade] = []
+        self.fills: list[FillPoint] = []
+        self.groups: dict[str, dict[str, _Sums]] = {
+            name: {} for name in ("day", "week", "month", "strategy", "symbol", "model")
+        }
+        self.total = Money()
+        self.balance_start: int | None = None
+        self.balance_told = 0
+        self.booked = 0
+        self.commission_told = 0
+        self.swap_told = 0
+        self.repeated = 0
+        self.balance_breaks: list[str] = []
+        self.strangers: list[str] = []
+        self.unpriced: set[str] = set()
+        self._deals: set[str] = set()
+        self._nights: set[tuple[str, int]] = set()
+        self._early_stops: dict[str, int] = {}
+        self._opened = 0
+
+    # --- prices to money ---------------------------------------------------------------------------------------
+
+    def worth(self, symbol: str, volume_e2: int, difference_e5: int) -> int:
+        """A price difference on a volume, in the account's smallest unit at the last mid prices; 0 where no rate is."""
+        run = self.run
+        if run is None or not difference_e5:
+            return 0
+        instrument = next((entry for entry in run.instruments if entry.symbol == symbol), None)
+        quote_asset = instrument.quote if instrument else symbol[3:]
+        mids = {name: (quote.bid_e5 + quote.ask_e5) // 2 for name, quote in self.quotes.items()}
+        rate_e8 = quote_to_account_rate_e8(quote_asset, run.currency, run.instruments, mids)
+        if rate_e8 is None:
+            self.unpriced.add(symbol)
+            return 0
+        return money(volume_e2, difference_e5, rate_e8, run.money_digits)
+
+    @property
+    def balance(self) -> int:
+        """The first balance told, and everything booked since."""
+        return (self.balance_start or 0) + self.booked
+
+    def equity(self) -> int:
+        """Balance, plus open positions at the last quotes, plus commission and swap they have run up."""
+        total = self.balance
+        for position in self.positions.values():
+            quote = self.quotes.get(position.symbol)
+            total += position.commission + position.swap
+            if quote is not None and position.volume_e2:
+                exit_e5 = quote.bid_e5 if position.side > 0 else quote.ask_e5
+                difference = exit_e5 * position.volume_e2 - position.value
+                total += self.worth(position.symbol, 1, position.side * difference)
+        return total
+
+    # --- account -----------------------------------------------------------------------------------------------
+
+    def on_snapshot(self, snapshot: AccountSnapshot) -> None:
+        """The first one opens the books, later ones are held against them."""
+        if self.balance_start is None:
+            self.balance_start = self.balance_told = snapshot.balance
+            for state in snapshot.positions:
+                self._inherit(state, snapshot.ts_init_ns)
+        elif snapshot.balance != self.balance:
+            self.balance_breaks.append(f"snapshot says {snapshot.balance}, the deals say {self.balance}")
+
+    def _inherit(self, state: PositionState, ts_ns: int) -> None:
+        """A position from before this journal: its trade starts with what the venue tells."""
+        position = self._open(state.position_id, state.symbol, int(state.side), None, state.ts_open_ns or ts_ns, ts_ns)
+        position.volume_e2 = position.filled_e2 = state.volume_e2
+        position.value = position.filled_value = state.volume_e2 * state.price_e5
+        position.commission, position.swap = state.commission, state.swap
+        position.stop_loss_e5, position.take_profit_e5 = state.stop_loss_e5, state.take_profit_e5
+        position.protect_ns = 0 if state.stop_loss_e5 else None
+        self.commission_told += state.commission
+        self.swap_told += state.swap
+
+    def on_swap(self, swap: SwapCharged) -> None:
+        """A night's charge, once each."""
+        night = (swap.position_id, swap.ts_event_ns)
+        if night in self._nights:
+            self.repeated += 1
+            return
+        self._nights.add(night)
+        self.swap_told += swap.amount
+        position = self.positions.get(swap.position_id)
+        if position is not None:
+            position.swap += swap.amount
+
+    # --- decisions ---------------------------------------------------------------------------------------------
+
+    def on_signal(self, forecast: CalibratedForecast) -> None:
+        """Remember when the bar of a forecast closed: decision delays are counted from there."""
+        self.signals[forecast.request_id, forecast.model_id] = forecast.as_of_ns
+
+    def on_order(self, order: SubmitOrder) -> None:
+        """An order was decided."""
+        self.orders.setdefault(order.client_order_id, OrderTrack(order=order, intent=self.intents.get(order.intent_id)))
+
+    def on_accepted(self, fact: OrderAccepted) -> None:
+        """The venue took an order."""
+        track = self.orders.get(fact.client_order_id)
+        if track is not None and not track.ts_accepted_ns:
+            track.ts_accepted_ns = fact.ts_init_ns
+            if track.state in {"sent", "unknown"}:
+                track.state = "accepted"
+
+    def on_end(self, client_order_id: str, state: str) -> None:
+        """An order ended, or its outcome is unknown."""
+        track = self.orders.get(client_order_id)
+        if track is not None and track.state != "filled":
+            track.state = state
+
+    def on_protection(self, fact: ProtectionChanged) -> None:
+        """The venue holds a stop; it may say so before it tells the deal."""
+        position = self.positions.get(fact.position_id)
+        if position is None:
+            if fact.stop_loss_e5:
+                self._early_stops.setdefault(fact.position_id, fact.ts_init_ns)
+            return
+        position.stop_loss_e5, position.take_profit_e5 = fact.stop_loss_e5, fact.take_profit_e5
+        if fact.stop_loss_e5 and position.protect_ns is None:
+            position.protect_ns = max(0, fact.ts_init_ns - position.ts_init_ns)
+
+    # --- deals -------------------------------------------------------------------------------------------------
+
+    def on_filled(self, fill: OrderFilled) -> None:
+        """One deal, once."""
+        if fill.deal_id in self._deals:
+            self.repeated += 1
+            return
+        self._deals.add(fill.deal_id)
+        track = self.orders.get(fill.client_order_id) if fill.cause == "order" else None
+        if track is not None:
+            track.filled_e2 += fill.volume_e2
+            track.ts_filled_ns = track.ts_filled_ns or fill.ts_init_ns
+            track.state = "filled"
+        reference_e5 = reference_of(fill, track)
+        slippage_e5 = (reference_e5 - fill.price_e5) * fill.side if reference_e5 else 0
+        spread_e5 = max(0, fill.ask_e5 - fill.bid_e5)
+        slippage = self.worth(fill.symbol, fill.volume_e2, slippage_e5)
+        spread = -divide_half_away(self.worth(fill.symbol, fill.volume_e2, spread_e5), 2)
+        self.commission_told += fill.commission
+        net = 0
+        if fill.closing:
+            net = self._close(fill, track, spread, slippage, spread_e5, slippage_e5)
+        else:
+            self._add(fill, track, spread, slippage, spread_e5, slippage_e5)
+        self.balance_told = fill.balance
+        if self.balance_start is None:
+            self.balance_start = fill.balance - net
+        if fill.balance != self.balance:
+            self.balance_breaks.append(f"deal {fill.deal_id} says {fill.balance}, the deals add up to {self.balance}")
+        self.fills.append(
+            FillPoint(
+                ts_ns=fill.ts_event_ns,
+                symbol=fill.symbol,
+                price_e5=fill.price_e5,
+                side=int(fill.side),
+                closing=fill.closing,
+                cause=fill.cause,
+                slippage_e5=slippage_e5,
+                profit=net,
+            )
+        )
+
+    def _open(
+        self, position_id: str, symbol: str, side: int, track: OrderTrack | None, ts_open_ns: int, ts_init_ns: int
+    ) -> Position:
+        self._opened += 1
+        position = Position(
+            number=self._opened,
+            position_id=position_id,
+            symbol=symbol,
+            side=side,
+            entry=track,
+            ts_open_ns=ts_open_ns,
+            ts_init_ns=ts_init_ns,
+            bar_open=self.bar_counts.get(symbol, 0),
+        )
+        self.positions[position_id] = position
+        return position
+
+    def _add(
+        self, fill: OrderFilled, track: OrderTrack | None, spread: int, slippage: int, spread_e5: int, slippage_e5: int
+    ) -> None:
+        position = self.positions.get(fill.position_id)
+        if position is None:
+            position = self._open(
+                fill.position_id, fill.symbol, int(fill.side), track, fill.ts_event_ns, fill.ts_init_ns
+            )
+            if self._early_stops.pop(fill.position_id, None) is not None:
+                position.protect_ns = 0
+            if track is not None:
+                position.stop_loss_e5, position.take_profit_e5 = track.order.stop_loss_e5, track.order.take_profit_e5
+        position.volume_e2 += fill.volume_e2
+        position.value += fill.volume_e2 * fill.price_e5
+        position.filled_e2 += fill.volume_e2
+        position.filled_value += fill.volume_e2 * fill.price_e5
+        position.commission += fill.commission
+        position.spread_left += spread
+        position.slippage_left += slippage
+        position.entry_spread += spread_e5 * fill.volume_e2
+        position.entry_slippage += slippage_e5 * fill.volume_e2
+
+    def _close(
+        self, fill: OrderFilled, track: OrderTrack | None, spread: int, slippage: int, spread_e5: int, slippage_e5: int
+    ) -> int:
+        """Book a closing deal with its share of the entry's costs. Returns its net."""
+        position = self.positions.get(fill.position_id)
+        if position is None:
+            self.strangers.append(fill.position_id)
+            position = self._open(
+                fill.position_id, fill.symbol, -int(fill.side), None, fill.ts_event_ns, fill.ts_init_ns
+            )
+            position.volume_e2 = position.filled_e2 = fill.volume_e2 + fill.remaining_e2
+        held = max(position.volume_e2, fill.volume_e2)
+        last = fill.remaining_e2 == 0
+
+        def share(left: int) -> int:
+            return left if last else divide_half_away(left * fill.volume_e2, held)
+
+        entry_spread, entry_slippage = share(position.spread_left), share(position.slippage_left)
+        position.spread_left -= entry_spread
+        position.slippage_left -= entry_slippage
+        # The venue books both sides' commission and the swap with the closing deal: what is left stays run up.
+        position.commission -= share(position.commission)
+        position.swap -= fill.booked_swap
+        position.value -= position.value if last else divide_half_away(position.value * fill.volume_e2, held)
+        position.volume_e2 = fill.remaining_e2
+        position.closed_e2 += fill.volume_e2
+        position.closed_value += fill.volume_e2 * fill.price_e5
+        position.exit_spread += spread_e5 * fill.volume_e2
+        position.exit_slippage += slippage_e5 * fill.volume_e2
+        part = Money(
+            before_costs=fill.gross_profit - spread - slippage - entry_spread - entry_slippage,
+            spread=spread + entry_spread,
+            slippage=slippage + entry_slippage,
+            gross=fill.gross_profit,
+            commission=fill.booked_commission,
+            swap=fill.booked_swap,
+            conversion_fee=fill.conversion_fee,
+            net=fill.gross_profit + fill.booked_commission + fill.booked_swap + fill.conversion_fee,
+        )
+        self.booked += part.net
+        position.money = position.money.plus(part)
+        self.total = self.total.plus(part)
+        self._book(position, fill, part, last=last)
+        if last:
+            del self.positions[fill.position_id]
+            self.trades.append(self.trade(position, fill, track))
+        return part.net
+
+    def _book(self, position: Position, fill: OrderFilled, part: Money, *, last: bool) -> None:
+        day, week, month = period_keys(trading_day(fill.ts_event_ns))
+        intent = position.entry.intent if position.entry else None
+        keys = {
+            "day": day,
+            "week": week,
+            "month": month,
+            "strategy": position.entry.order.strategy if position.entry else "",
+            "symbol": position.symbol,
+            "model": intent.model_id if intent else "",
+        }
+        for name, key in keys.items():
+            sums = self.groups[name].setdefault(key or "(none)", _Sums())
+            sums.money = sums.money.plus(part)
+            sums.trades += last
+            sums.wins += last and position.money.net > 0
+
+    def group(self, name: str) -> tuple[Group, ...]:
+        """One table, sorted by key."""
+        rows = self.groups[name]
+        return tuple(Group(key=key, trades=r.trades, wins=r.wins, money=r.money) for key, r in sorted(rows.items()))
+
+    def trade(self, position: Position, fill: OrderFilled | None = None, closing: OrderTrack | None = None) -> Trade:
+        """The record of a position; see `tracks.trade_of`."""
+        intent = position.entry.intent if position.entry else None
+        signal_ns = self.signals.get((intent.request_id, intent.model_id), 0) if intent else 0
+        bars = self.bar_counts.get(position.symbol, 0) - position.bar_open
+        return trade_of(position, signal_ns, bars, fill, closing)
