@@ -157,8 +157,7 @@ class Status:
     def _on_snapshot(self, account: m.AccountSnapshot) -> None:
         if not self.start_balance:
             self.start_balance = self.peak_equity = account.balance
-        self.balance = account.balance
-        self.currency, self.money_digits = account.currency, account.money_digits
+        self.balance, self.currency, self.money_digits = account.balance, account.currency, account.money_digits
         self.positions = {each.position_id: open_position(each) for each in account.positions}
         self._mark()
 
@@ -295,8 +294,9 @@ class Status:
         if deal.remaining_e2 <= 0:
             del self.positions[deal.position_id]
             return
-        left = deal.remaining_e2 / position.volume_e2 if position.volume_e2 else 0.0
-        position.commission, position.swap = round(position.commission * left), round(position.swap * left)
+        # What the deal booked beyond its own charge is the opening commission of the closed part.
+        position.commission -= deal.booked_commission - deal.commission
+        position.swap -= deal.booked_swap
         position.volume_e2 = deal.remaining_e2
 
     def _on_protection(self, fact: m.ProtectionChanged) -> None:
@@ -345,7 +345,7 @@ class Status:
         return Health(not reasons, self.state, tuple(reasons), silent_s)
 
     def progress(self) -> float:
-        """How much is done, 0 to 1; 0 where there is no known end."""
+        """How much is done, 0 to 1; 0 = no known end."""
         if self._total > 0:
             return min(1.0, self.counts.quotes / self._total)
         start_ns, end_ns = self._span_ns

@@ -11,8 +11,9 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.store import Store
 from adapters.store import store as store_module
-from adapters.store.store import Store, mask_url
+from adapters.store.store import mask_url
 from adapters.store.tables import metadata
 from bus.errors import ConfigError, DataError
 from tests.harness import postgres

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus import messages as m
+from bus.messages import VenueFact
 from bus.values import NS_PER_HOUR, Side
 from daemon.status import EQUITY_POINTS, LARGEST_TABLE, OTHER, Status
+from risk.book import Book
 from tests.harness import records as r
 
 
@@ -34,6 +36,25 @@ def test_a_journal_adds_up_to_what_happened():
     assert [(view.horizon, view.n, view.covered) for view in shown.coverage] == [(1, 6, 4), (4, 6, 4), (24, 6, 4)]
     assert (shown.state, shown.halts, shown.positions) == ("ended", {}, ())
     assert msgspec.json.decode(msgspec.json.encode(shown))["run_id"] == "r1"
+
+
+def test_equity_is_the_risk_books_equity_at_every_fact():
+    status = Status()
+    book = Book(currency="USD", money_digits=2, leverage=30, hedged=True, instruments=r.run_started().instruments)
+    compared = 0
+    for seq, message in r.journal():
+        status.watch(seq, message)
+        if isinstance(message, m.Quote):
+            book.mark(message)
+        elif isinstance(message, m.AccountSnapshot):
+            book.apply_snapshot(message)
+        elif isinstance(message, m.SubmitOrder):
+            book.sent(message, message.ts_init_ns)
+        elif isinstance(message, VenueFact):
+            book.fold(message)
+            compared += 1
+            assert status.snapshot(0.0).equity == book.equity
+    assert compared > 40
 
 
 def test_equity_follows_the_open_position_and_remembers_its_deepest_fall():
@@ -71,7 +92,18 @@ def test_a_deal_told_twice_is_one_deal():
 def test_a_partial_close_leaves_the_rest_open():
     order = r.submit(1, r.START_NS)
     closing = r.submit(2, r.START_NS, side=Side.SELL, position_id="p1")
-    part = r.fill(2, closing, 3, 110_000, "p1", r.BALANCE + 100, 4_000_000, volume_e2=6_000_000, gross_profit=100)
+    part = r.fill(
+        2,
+        closing,
+        3,
+        110_000,
+        "p1",
+        r.BALANCE + 100,
+        4_000_000,
+        volume_e2=6_000_000,
+        gross_profit=100,
+        booked_commission=-480,
+    )
 
     shown = told(r.fill(1, order, 2, 110_000, "p1", r.BALANCE, order.volume_e2), part).snapshot(0.0)
 
