@@ -43,6 +43,8 @@ BATCH_RECORDS = 5_000
 
 CONNECT_TIMEOUT_S = 5
 _HINT = "use sqlite:///plimsoll.db or postgresql://user@host/database"
+_LOCK_POSTGRESQL = "SELECT pg_advisory_xact_lock(7525611)"  # any number, as long as it is always the same
+_LOCK_SQLITE = "PRAGMA user_version = 1"  # a write, which takes the one write lock there is
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _DRIVERS = {
     "sqlite": "sqlite",
@@ -155,6 +157,9 @@ class Store:
     def _migrate(self) -> None:
         try:
             with self._engine.begin() as connection:
+                # Two processes that open a new store at once must not both make its tables.
+                postgresql = connection.dialect.name == "postgresql"
+                connection.exec_driver_sql(_LOCK_POSTGRESQL if postgresql else _LOCK_SQLITE)
                 config = Config()
                 config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
                 config.attributes["connection"] = connection

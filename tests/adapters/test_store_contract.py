@@ -155,6 +155,31 @@ def test_a_process_killed_in_the_middle_of_a_batch_leaves_a_store_that_continues
     assert everything(store) == rows
 
 
+def test_processes_that_open_and_fill_a_new_store_at_once_do_not_trip_over_each_other(url, store):
+    with store._engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+    store.close()
+    script = (
+        "import sys\n"
+        "from adapters.store import Store\n"
+        "from tests.harness.records import journal\n"
+        "sys.stdin.readline()\n"
+        "print(Store.open(sys.argv[1]).apply(journal()))\n"
+    )
+    command = [sys.executable, "-c", script, url]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=REPOSITORY, **pipes) for _ in range(3)]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60) for process in processes]
+
+    assert sorted(int(out) for out, err in said if not err) == [0, 0, len(JOURNAL)], said
+    with Store.open(url) as opened:
+        assert opened.summary()["trades"] == 6
+
+
 def test_the_migrations_end_in_exactly_the_tables_that_are_written(store):
     with store._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
