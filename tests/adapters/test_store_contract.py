@@ -164,12 +164,14 @@ def test_processes_that_open_and_fill_a_new_store_at_once_do_not_trip_over_each_
         "import sys\n"
         "from adapters.store import Store\n"
         "from tests.harness.records import journal\n"
+        "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
         "print(Store.open(sys.argv[1]).apply(journal()))\n"
     )
     command = [sys.executable, "-c", script, url]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, cwd=REPOSITORY, **pipes) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * len(processes)
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
