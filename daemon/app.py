@@ -26,7 +26,7 @@ from bus.messages import (
 )
 from bus.port import Bus
 from bus.series import BarSeries
-from bus.values import NS_PER_MS, NS_PER_S
+from bus.values import NS_PER_MS, NS_PER_S, Instrument
 from daemon import marketdata
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings

@@ -165,8 +165,7 @@ class Core:
         self._quote_strategies: tuple[Strategy, ...] = ()
         self._watch_quotes = False
         self._exit_tried_ns: dict[str, int] = {}
-        self._said = 0
-        self._seq = 0
+        self._intents = 0
         self._handlers: Mapping[type[AnyMessage], Callable[..., Sequence[AnyMessage]]] = {RunStarted: self._on_start}
 
     # --- the function ------------------------------------------------------------------------------------------
@@ -185,8 +184,6 @@ class Core:
         if handler is None:
             what = "a run starts with RunStarted" if self._run is None else "it is something the core says"
             raise InvariantBroken(f"record {seq}: {type(message).__name__} may not enter the core: {what}")
-        self._seq = seq
-        self._said = 0
         return handler(message)
 
     def _on_start(self, run: RunStarted) -> Sequence[AnyMessage]:
@@ -430,9 +427,10 @@ class Core:
 
     def _decide(self, intents: Sequence[Intent], out: list[AnyMessage]) -> None:
         for wanted in intents:
-            self._said += 1
-            # Unique for ever: the sequence number never repeats within a journal, the run id tells journals apart.
-            intent_id = f"{self._started().run_id}-{self._seq}-{self._said}"
+            self._intents += 1
+            # Unique for ever: recovery counts again from the journal, and the run id tells journals apart. Not the
+            # sequence number, which an interruption shifts: an interrupted day must make the same orders.
+            intent_id = f"{self._started().run_id}-{self._intents}"
             intent = msgspec.structs.replace(wanted, intent_id=intent_id, ts_init_ns=self.now_ns)
             out.append(intent)
             answer = review(

@@ -50,13 +50,13 @@ def history(count=256, *, symbol="EURUSD"):
 async def scripted_forecasts(request):
     """A loud opinion that is a pure function of the request: enough to make a strategy trade."""
     close = request.close_e5[-1]
-    swing = round(60 * math.sin(sum(request.close_e5[-3:])))
+    swing = math.sin(sum(request.close_e5[-3:]))
     return [
         Forecast(
             request_id=request.request_id, symbol=request.symbol, model_id=MODEL, as_of_ns=request.as_of_ns,
             expires_ns=request.deadline_ns, ts_init_ns=request.as_of_ns,
             horizons=tuple(
-                HorizonForecast(horizon=h, point_e5=close + swing, sigma_e5=round(80 * math.sqrt(h)))
+                HorizonForecast(horizon=h, point_e5=close + round(70 * math.sqrt(h) * swing), sigma_e5=round(80 * math.sqrt(h)))
                 for h in request.horizons
             ),
         )
