@@ -89,7 +89,7 @@ def render(summary: Summary, context: ReportContext) -> str:
         prices=[_price(summary, symbol) for symbol in symbols],
         coverages=[(symbol, _coverage(summary, symbol)) for symbol in symbols],
         waterfall=_figure(plots.waterfall(summary), _waterfall_words(summary), ""),
-        slippage=_figure(plots.slippage(summary), _slippage_words(summary), ""),
+        slippage=_figure(plots.slippage(summary), _slippage_words(summary), "The outermost bars hold all beyond."),
         refusals=_figure(plots.refusals(summary), _refusal_words(summary), ""),
         periods=[("Week", summary.weeks), ("Month", summary.months)],
         subjects=[("strategy", summary.strategies), ("symbol", summary.symbols), ("model", summary.models)],

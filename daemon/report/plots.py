@@ -259,10 +259,13 @@ def slippage(summary: Summary) -> str | None:
         axis = figure.subplots()
         width = 2 * edge / bins
         edges = [-edge + width * place for place in range(bins + 1)]
-        _, _, patches = axis.hist(clipped, bins=edges, color=MUTED, rwidth=0.86)
-        for patch, left in zip(patches, edges, strict=False):
-            centre = left + width / 2
-            patch.set_facecolor(LOSS if centre < -width / 2 else GAIN if centre > width / 2 else MUTED)
+        # Coloured by sign, not by bin: the bin around zero holds small gains and losses too.
+        worse = [value for value in clipped if value < 0]
+        exact = [value for value in clipped if value == 0]
+        better = [value for value in clipped if value > 0]
+        axis.hist([worse, exact, better], bins=edges, stacked=True, color=[LOSS, MUTED, GAIN], rwidth=0.86,
+                  label=["worse", "at the reference", "better"])  # fmt: skip
+        axis.legend(loc="upper left")
         axis.set_title("Slippage of each deal, pips")
         axis.set_ylabel("deals")
         axis.set_xlabel("below zero: worse than the reference price")

@@ -139,6 +139,11 @@ class Adherence:
         ts_ns: int = getattr(message, "ts_init_ns", 0)
         self._last_ns = max(self._last_ns, ts_ns)
 
+    @property
+    def equity(self) -> int:
+        """Floating equity now, in the account's smallest unit."""
+        return self._ledger.equity()
+
     # --- folding -----------------------------------------------------------------------------------------------
 
     def _on_started(self, run: RunStarted) -> None:

@@ -206,10 +206,10 @@ def verdict(trades: Sequence[Trade], rows: Sequence[ForecastRow]) -> Verdict:
     closed = [trade for trade in trades if trade.ts_close_ns]
     nets = [float(trade.money.net) for trade in closed]
     profit_t = t_statistic(nets)
-    horizons = [trade.horizon for trade in closed if trade.horizon]
+    traded = [(trade.symbol, trade.model_id, trade.horizon) for trade in closed]
     candidates = [row for row in rows if row.active and not row.random_walk]
-    horizon = max(sorted(set(horizons)), key=horizons.count) if horizons else 0
-    row = next((row for row in candidates if row.horizon == horizon), candidates[0] if candidates else None)
+    # Skill counts where it was traded on: the symbol, model and horizon behind most trades.
+    row = max(candidates, key=lambda row: traded.count((row.symbol, row.model_id, row.horizon)), default=None)
     crps_t = row.crps_t if row else None
     profitable = profit_t is not None and profit_t > SIGNIFICANT_T and len(closed) >= MINIMUM_TRADES
     skilful = crps_t is not None and crps_t > SIGNIFICANT_T

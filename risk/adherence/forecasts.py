@@ -61,7 +61,7 @@ class ForecastScores:
 
     def on_admitted(self, model: ModelAdmitted) -> None:
         """Which models are the random walk."""
-        if model.kind in RANDOM_WALK_KINDS:
+        if model.kind in RANDOM_WALK_KINDS or model.model_id.startswith("random-walk"):
             self._walks.add(model.model_id)
 
     def on_resolved(self, fact: ForecastResolved) -> None:

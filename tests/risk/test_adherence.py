@@ -220,6 +220,20 @@ def test_a_position_closed_in_parts_is_one_trade_with_the_same_total():
     assert parts.conservation.exact
 
 
+def test_after_a_part_is_closed_only_the_rest_of_its_swap_and_commission_floats():
+    journal = by_hand(first_close=5_000_000)[:-1]
+    seq, part = journal.pop()
+    part = msgspec.structs.replace(part, booked_swap=-35, balance=part.balance - 35)
+    swap = m.SwapCharged(position_id="p1", symbol="EURUSD", amount=-70, nights=1, ts_event_ns=1, ts_init_ns=1)
+    adherence = Adherence()
+    for entry in [*journal, (seq, swap), (seq + 1, part)]:
+        adherence.add(*entry)
+
+    # the rest is 50,000 units, bought at 1.10010, worth 1.09998; half of 3.00 commission and of 0.70 swap run up
+    assert adherence.equity - part.balance == -600 - 150 - 35
+    assert adherence.summary().conservation.exact
+
+
 # --- the gate and the venue --------------------------------------------------------------------------------------
 
 
@@ -305,6 +319,18 @@ def test_coverage_counts_what_was_resolved(journal, summary):
     assert [level.covered for level in row.levels] == [sum(r.covered[place] for r in told) for place in (0, 1)]
     assert all(level.low <= level.measured <= level.high for level in row.levels)
     assert row.mae_pips == pytest.approx(sum(abs(r.actual_e5 - r.point_e5) for r in told) / len(told) / 10)
+
+
+def test_an_interval_without_bounds_counts_for_nothing(journal, summary):
+    resolved = of_kind(journal, m.ForecastResolved)[0]
+    unbounded = tuple(msgspec.structs.replace(band, bounded=False) for band in resolved.bands)
+    altered = fold(changed(journal, m.ForecastResolved, bands=unbounded, covered=(True, True)))
+
+    def counted(result):
+        return sum(level.n for row in result.forecasts for level in row.levels)
+
+    assert counted(altered) == counted(summary) - 2
+    assert [row.n for row in altered.forecasts] == [row.n for row in summary.forecasts]
 
 
 def test_models_without_skill_are_said_to_have_no_edge(summary):
