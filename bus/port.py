@@ -12,7 +12,11 @@ AnswerRequest = Callable[[ForecastRequested], Awaitable[Sequence[AnyMessage]]]
 
 
 class BusCounters(msgspec.Struct):
-    """What happened on a bus since it opened."""
+    """What happened on a bus since it opened.
+
+    `delivered` counts what readers took; `passed_over` the quotes that a newer one replaced, before sending or before
+    reading; `overruns` the subscriptions ended because facts piled up unread; `malformed` the frames dropped.
+    """
 
     published: int = 0
     delivered: int = 0
@@ -21,6 +25,8 @@ class BusCounters(msgspec.Struct):
     requests_late: int = 0
     malformed: int = 0
     reconnects: int = 0
+    requests_unavailable: int = 0
+    overruns: int = 0
 
 
 class Subscription(Protocol):
