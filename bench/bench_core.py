@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.common import percentiles, report
 from risk.policy import Policy
 
-from bus.messages import OrderFilled, Quote, SubmitOrder
-from bus.values import NS_PER_S
+from bus.messages import OrderFilled, ProtectionChanged, Quote, SubmitOrder
+from bus.values import NS_PER_S, Side
 from daemon.core import Core, CoreSettings, StrategySettings
 from daemon.engine import Engine, settle_memory
 from tests.harness.paper import START_NS, exchange, opening, synthetic_quotes
@@ -36,6 +36,7 @@ def quotes_per_second(*, with_position: bool) -> float:
     if with_position:
         core.process(seq + 1, quotes[0])
         core.process(seq + 2, opening_fill(quotes[0]))
+        core.process(seq + 3, protection(quotes[0]))
     process = core.process
     gc.disable()
     begin = time.perf_counter()
@@ -51,10 +52,17 @@ def quotes_per_second(*, with_position: bool) -> float:
 def opening_fill(quote: Quote) -> OrderFilled:
     """A position that was there before (adopted), far from its stop."""
     return OrderFilled(
-        deal_id="D1", client_order_id="bench-1", order_id="1", position_id="P1", symbol=quote.symbol, side=1,
+        deal_id="D1", client_order_id="bench-1", order_id="1", position_id="P1", symbol=quote.symbol, side=Side.BUY,
         volume_e2=100_000, price_e5=quote.ask_e5, closing=False, cause="order", remaining_e2=100_000, commission=-3,
         gross_profit=0, booked_commission=0, booked_swap=0, conversion_fee=0, balance=1_000_000, bid_e5=quote.bid_e5,
         ask_e5=quote.ask_e5, ts_event_ns=quote.ts_event_ns, ts_init_ns=quote.ts_init_ns,
+    )  # fmt: skip
+
+
+def protection(quote: Quote) -> ProtectionChanged:
+    return ProtectionChanged(
+        position_id="P1", symbol=quote.symbol, stop_loss_e5=quote.bid_e5 // 2, take_profit_e5=0, trailing_e5=0,
+        ts_event_ns=quote.ts_event_ns, ts_init_ns=quote.ts_init_ns,
     )  # fmt: skip
 
 

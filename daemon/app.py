@@ -323,7 +323,12 @@ async def _surroundings(
         if options.web and config.web.enabled:
             from daemon.web import start
 
-            server = await start(status, config.web.host, config.web.port)
+            try:
+                server = await start(status, config.web.host, config.web.port)
+            except ConfigError:
+                if "web.port" in config.sources:
+                    raise
+                server = await start(status, config.web.host, 0)  # nobody asked for the default port
             stack.push_async_callback(server.close)
             if not options.quiet:
                 console.print(f"status page: {server.url}")

@@ -13,14 +13,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from risk.book import Book
-from risk.coverage import CoverageTracker
-from risk.gate import review
-from risk.halt import Halts
-from risk.policy import Policy
-from risk.reconcile import compare
-from risk.sizing import SizingSettings
-from strategies.contract import PositionView, Strategy
 
 from bus.errors import ConfigError, InvariantBroken
 from bus.messages import (
@@ -62,8 +54,16 @@ from bus.messages import (
 )
 from bus.values import NS_PER_S, PRICE_SCALE, Instrument
 from models.bars import BarBuilder, BarWindow
-from models.conformal import Calibrator, score
+from models.conformal import Calibrator, score, step_for
+from risk.book import Book
+from risk.coverage import CoverageTracker
+from risk.gate import review
+from risk.halt import Halts
+from risk.policy import Policy
+from risk.reconcile import compare
+from risk.sizing import SizingSettings
 from strategies import load
+from strategies.contract import PositionView, Strategy
 
 DECISIONS = (
     CalibratedForecast,
@@ -354,7 +354,10 @@ class Core:
             raise InvariantBroken(f"model {model.model_id} was admitted for {model.symbol}, which is not traded")
         levels = self._started().levels_ppm
         for horizon, scores in zip(model.horizons, model.scores, strict=True):
-            market.calibrators[model.model_id, horizon] = (Calibrator(levels, scores), CoverageTracker(levels[0]))
+            market.calibrators[model.model_id, horizon] = (
+                Calibrator(levels, scores, gamma=step_for(horizon)),
+                CoverageTracker(levels[0]),
+            )
         if model.active:
             market.active_model = model.model_id
         return NOTHING

@@ -115,6 +115,11 @@ def look(journal: Path) -> Looked:
     )
 
 
+def report_folder(config: Config, run: Run) -> Path:
+    """Where a run's report goes: beside its journal, or below the configured folder."""
+    return Path(config.report.folder).expanduser() / run.name if config.report.folder else run.report
+
+
 def report_on(run: Run, config: Config | None = None, looked: Looked | None = None) -> ReportPaths:
     """Write a run's report from its journal.
 
@@ -140,13 +145,14 @@ def report_on(run: Run, config: Config | None = None, looked: Looked | None = No
         ended_because=looked.ended,
         config=explain(config) if config else "",
     )
-    return write_report(run.report, looked.adherence, context)
+    folder = report_folder(config, run) if config else run.report
+    return write_report(folder, looked.adherence, context)
 
 
 def conclude(config: Config, result: PaperResult) -> PaperSummary:
     """Report, project and sum up a paper day."""
     looked = look(result.run.journal)
-    paths = report_on(result.run, config, looked)
+    report = str(report_on(result.run, config, looked).html) if config.report.enabled else ""
     store = _project(config, result.run) if config.store.enabled else ""
     summary = looked.adherence.summary()
     counts = summary.counts
@@ -177,7 +183,7 @@ def conclude(config: Config, result: PaperResult) -> PaperSummary:
         run_s=round(result.run_s, 3),
         duration_s=round(result.duration_s(), 3),
         journal=str(result.run.journal),
-        report=str(paths.html),
+        report=report,
         store=store,
         decisions_sha256=looked.decisions_sha256,
     )
@@ -236,4 +242,5 @@ def print_conclusion(summary: PaperSummary, console: Console) -> None:
     if summary.ended != "end of data":
         console.print(f"stopped by {summary.ended}; the same command continues this run")
     console.print(f"decisions sha256 {summary.decisions_sha256}", soft_wrap=True, highlight=False)
-    console.print(f"report: {summary.report}", soft_wrap=True, highlight=False)
+    if summary.report:
+        console.print(f"report: {summary.report}", soft_wrap=True, highlight=False)

@@ -1,6 +1,6 @@
 """Every setting there is, with its unit in its name, its default and its bounds. `daemon.config` fills them."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -105,7 +105,7 @@ class ForecastSection(Section, frozen=True, kw_only=True):
     """
 
     horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=16)] = (1, 4, 24)
-    levels: Annotated[tuple[Level, ...], Meta(min_length=1, max_length=8)] = (0.9, 0.2)
+    levels: Annotated[tuple[Level, ...], Meta(min_length=1, max_length=8)] = (0.9, 0.1)
     model_latency_ms: Milliseconds = 20
     deadline_s: Annotated[int, Meta(ge=1, le=86_400)] = 5
 
@@ -189,16 +189,10 @@ class WebSection(Section, frozen=True, kw_only=True):
 
 
 class ReportSection(Section, frozen=True, kw_only=True):
-    """The report after a run. An empty folder is ``reports`` in the state directory."""
+    """The report after a run. An empty folder puts it beside the run's journal, another one below its own name."""
 
     enabled: bool = True
     folder: str = ""
-
-
-class LogSection(Section, frozen=True, kw_only=True):
-    """How much is said on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -227,7 +221,6 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()
     report: ReportSection = ReportSection()
-    log: LogSection = LogSection()
     instruments: dict[str, Instrument] = {}
     profile: str = "dev"
     file: str = ""

@@ -40,6 +40,16 @@ def score(actual_e5: int, point_e5: int, sigma_e5: int) -> float:
     return abs(actual_e5 - point_e5) / max(sigma_e5, 1)
 
 
+def step_for(horizon: int) -> float:
+    """The step of the online adaptation for a horizon: 0.01 / sqrt(horizon).
+
+    Overlapping h-bar labels miss in clusters of h. A step of 0.01 at 24 bars then drives the working level below zero
+    and makes 14 to 25 % of the intervals the whole line (H1 of five pairs, 2021-2022); 0.002 makes none, at the same
+    coverage and a narrower worst window than no adaptation at all.
+    """
+    return 0.01 / math.sqrt(horizon)
+
+
 class RollingScores:
     """The newest `capacity` scores, in time order and sorted. Adding costs a bisection and two short memory moves."""
 

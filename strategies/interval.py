@@ -7,7 +7,7 @@ at its favourable limit there is no more to expect.
 
 Which interval decides is `level_ppm`. An honest 90 % interval of hourly prices is many times wider than any forecast
 move, so it practically never clears the price: a strategy that demands it does not trade. The default is a narrow
-central band (20 %, which leaves 40 % on the losing side), and even that clears the cost only where a model claims real
+central band (10 %, which leaves 45 % on the losing side), and even that clears the cost only where a model claims real
 foresight. Few or no trades on a market without it are the right answer, not a fault.
 
 It leaves on an opposite signal, and when a position has been held for the horizon of the forecast. One call either
@@ -38,7 +38,7 @@ class IntervalParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     horizon: int = 24
-    level_ppm: int = 200_000
+    level_ppm: int = 100_000
     max_positions: int = 1
     min_stop_pips_e1: int = 50
     min_target_pips_e1: int = 30

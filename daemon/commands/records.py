@@ -49,8 +49,7 @@ def report(settings: Settings, run: str | None) -> int:
     """
     from daemon.paperday import report_on
 
-    chosen = run_of(settings.open_state(), run)
-    paths = report_on(chosen)
+    paths = report_on(run_of(settings.open_state(), run), settings.load())
     if settings.as_json:
         emit({"report": str(paths.html), "json": str(paths.json), "csv": [str(path) for path in paths.csvs]})
     else:

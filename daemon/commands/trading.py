@@ -10,22 +10,6 @@ from bus.errors import ConfigError
 from bus.messages import HaltLevel
 from daemon.commands.common import Settings, emit, with_settings
 
-
-def _pace(_context: click.Context, _option: click.Parameter, text: str) -> float | None:
-    if text == "max":
-        return None
-    if text == "real":
-        return 1.0
-    number = text.removesuffix("x")
-    try:
-        speed = float(number)
-    except ValueError:
-        speed = 0.0
-    if not text.endswith("x") or not 0 < speed < 1e9:
-        raise click.BadParameter(f"{text!r} is no pace; use max, real, or a factor such as 60x")
-    return speed
-
-
 # --- paper -----------------------------------------------------------------------------------------------------
 
 
@@ -48,12 +32,7 @@ def _pace(_context: click.Context, _option: click.Parameter, text: str) -> float
     "--clock", metavar="ZONE", help="Clock of the data's timestamps: utc, est, eet, new_york, utc+2 or a zone name."
 )
 @click.option(
-    "--pace",
-    "speed",
-    default="max",
-    callback=_pace,
-    metavar="max|real|60x",
-    help="How fast simulated time passes.  [default: max]",
+    "--pace", metavar="max|real|60x", help="How fast simulated time passes; a factor such as 60x.  [default: max]"
 )
 @click.option("--headless", is_flag=True, help="Plain lines instead of the live view.")
 @click.option("--new", is_flag=True, help="Start a new run even where an unfinished one could be continued.")
@@ -75,7 +54,7 @@ def paper(
     path: Path | None,
     symbols: tuple[str, ...],
     clock: str | None,
-    speed: float | None,
+    pace: str | None,
     headless: bool,
     new: bool,
     seed: int | None,
@@ -105,11 +84,12 @@ def paper(
         models__seed=seed,
         bus__url=bus_url,
         web__port=port,
+        execution__pace=pace,
     )
     # Standard output carries the JSON line and nothing else.
     console = Console(stderr=settings.as_json, soft_wrap=headless)
     options = PaperOptions(
-        speed=speed, headless=headless, quiet=settings.as_json and headless, new=new, seed=loaded.models.seed,
+        speed=loaded.execution.speed, headless=headless, quiet=settings.as_json and headless, new=new, seed=loaded.models.seed,
         bus_url=loaded.bus.url, web=not no_web,
     )  # fmt: skip
     where = settings.open_state()

@@ -13,7 +13,7 @@ import numpy as np
 from bus.messages import HorizonForecast
 from models.artifact import MetricRow
 from models.columns import Floats
-from models.conformal import Calibrator, score
+from models.conformal import Calibrator, score, step_for
 from models.random_walk import to_prices
 from models.train.data import Rows
 
@@ -87,7 +87,7 @@ def _intervals(
     forecasts: Sequence[HorizonForecast], scores: Sequence[float], rows: Rows, column: int
 ) -> tuple[float, float, float]:
     """Coverage, mean width and mean Winkler score (both bp) of online intervals; all 0 where rows are too few."""
-    calibrator = Calibrator((LEVEL_PPM,))
+    calibrator = Calibrator((LEVEL_PPM,), gamma=step_for(forecasts[0].horizon) if forecasts else 0.0)
     issued: list[bool] = []
     covered = counted = 0
     width = winkler = 0.0

@@ -11,7 +11,7 @@ from bus.series import BarSeries
 from bus.values import NS_PER_HOUR
 from models import features
 from models.columns import from_series
-from models.conformal import Calibrator, score
+from models.conformal import Calibrator, score, step_for
 from models.random_walk import to_prices
 from models.train import fit_defaults
 from models.train.data import rows_of
@@ -47,7 +47,7 @@ def bars(pair, rows=6000):
 @pytest.mark.parametrize("horizon", [1, 4, 24])
 def test_ninety_percent_intervals_hold_ninety_percent_with_delayed_labels(pair, horizon):
     rows = rows_of(from_series(bars(pair)), (horizon,))
-    calibrator, issued, held = Calibrator((900_000, 500_000)), [], []
+    calibrator, issued, held = Calibrator((900_000, 500_000), gamma=step_for(horizon)), [], []
     scores = []
     for row, (close, sigma, actual) in enumerate(
         zip(rows.close_e5.tolist(), rows.sigma.tolist(), rows.actual_e5[:, 0].tolist(), strict=True)
