@@ -185,6 +185,8 @@ class OrderTable:
         if self.find(command.client_order_id) is not None:
             raise InvariantBroken(f"order {command.client_order_id} was sent before; a client order id is used once")
         self.orders[command.client_order_id] = order_of(command, now_ns, horizon)
+        while self._sent_ns and self._sent_ns[0] <= now_ns - 60 * NS_PER_S:
+            self._sent_ns.popleft()
         self._sent_ns.append(now_ns)
 
     def cancelling(self, client_order_id: str) -> None:
@@ -195,10 +197,12 @@ class OrderTable:
 
     def sent_in_last_minute(self, now_ns: int) -> int:
         """Orders that left in the sixty seconds before a moment."""
-        sent_ns, since_ns = self._sent_ns, now_ns - 60 * NS_PER_S
-        while sent_ns and sent_ns[0] <= since_ns:
-            sent_ns.popleft()
-        return len(sent_ns)
+        since_ns, over = now_ns - 60 * NS_PER_S, 0
+        for sent_ns in self._sent_ns:  # oldest first; `add` has dropped all but the last minute's
+            if sent_ns > since_ns:
+                break
+            over += 1
+        return len(self._sent_ns) - over
 
     def resting_entries(self) -> tuple[Order, ...]:
         """Entries that rest at the venue and that no cancel is on its way for."""

@@ -26,7 +26,7 @@ _BOUNDS: dict[str, tuple[int, int, str, int]] = {
     "risk_pct_e2": (1, 10_000, "", 50),
     "volatility_pct_e2": (1, 10_000, "", 25),
     "kelly_fraction_pct": (1, 100, "", 25),
-    "kelly_max_pct_equity": (1, 200_000, "", 200),
+    "max_pct_equity": (1, 200_000, "", 300),
 }
 
 
@@ -39,7 +39,8 @@ class SizingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         risk_pct_e2: percent: loss at the stop, in 1/100 percent of equity (50 = 0.50 %). Kelly: never more than this.
         volatility_pct_e2: volatility: a move of one forecast sigma is this much of equity, in 1/100 percent.
         kelly_fraction_pct: kelly: part of the full Kelly fraction, in percent.
-        kelly_max_pct_equity: kelly: largest value of the position, in percent of equity.
+        max_pct_equity: every method but fixed: largest value of an entry, in percent of equity (300 = three times). A
+            near stop or a small sigma asks for more than that; what is over is cut here, before the limits refuse it.
     """
 
     method: str = "percent"
@@ -47,7 +48,7 @@ class SizingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     risk_pct_e2: int = 50
     volatility_pct_e2: int = 25
     kelly_fraction_pct: int = 25
-    kelly_max_pct_equity: int = 200
+    max_pct_equity: int = 300
 
     def __post_init__(self) -> None:
         """Refuse impossible values at construction and at decoding alike."""
@@ -108,10 +109,11 @@ def size_e2(
         volume_e2 = carrying(equity * settings.volatility_pct_e2 // _PCT_E2, intent.scale_e5)
     elif intent.edge_e5 > 0 and intent.scale_e5 > 0:
         value = equity * intent.edge_e5 * price_e5 * settings.kelly_fraction_pct // (100 * intent.scale_e5**2)
-        capped = min(value, equity * settings.kelly_max_pct_equity // 100)
-        volume_e2 = min(carrying(capped, price_e5), at_risk_e2)
+        volume_e2 = min(carrying(value, price_e5), at_risk_e2)
     else:
         volume_e2 = 0
+    if settings.method != "fixed":
+        volume_e2 = min(volume_e2, carrying(equity * settings.max_pct_equity // 100, price_e5))
     return instrument.floor_volume_e2(min(volume_e2 * multiplier_ppm // PPM, LARGEST))
 
 

@@ -2,8 +2,7 @@
 
 Every Nth quote of a symbol it closes what it holds there, or opens the side opposite to the last one, with stop and
 target at a fixed distance. It loses the spread and the commission each time, on purpose: what it tests is everything
-between a quote and a fill. Never run it against a live
-account.
+between a quote and a fill. Never run it against a live account.
 """
 
 from collections.abc import Sequence
