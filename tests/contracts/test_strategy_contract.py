@@ -23,11 +23,10 @@ def story(strategy):
     for positions in ((), (held(strategy=strategy.name, bars=99),), (held(Side.SELL, strategy.name),)):
         for pending in (False, True):
             view = StaticView(positions=positions, pending=pending)
-            for _ in range(150):
-                said.append((pending, strategy.on_quote(view.last, view)))
+            said.extend([(pending, strategy.on_quote(view.last, view)) for _ in range(150)])
             said.append((pending, strategy.on_bar(bar(), view)))
-            for narrow in ((120_500, 120_600), (119_000, 119_100), (119_900, 120_100)):
-                said.append((pending, strategy.on_forecast(forecast(narrow), view)))
+            bands = ((120_500, 120_600), (119_000, 119_100), (119_900, 120_100))
+            said.extend([(pending, strategy.on_forecast(forecast(band), view)) for band in bands])
     return said
 
 

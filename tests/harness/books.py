@@ -39,8 +39,8 @@ def order(name, side=Side.BUY, volume=100_000, symbol="EURUSD", position="", kin
                          **fields)  # fmt: skip
 
 
-def fill(deal, command, position, price, volume=None, *, closing=False, remaining=0, cause="order", done=None, ts=NOW_NS,
-         **money):  # fmt: skip
+def fill(deal, command, position, price, volume=None, *, closing=False, remaining=0, cause="order", done=None,
+         ts=NOW_NS, **money):  # fmt: skip
     volume = command.volume_e2 if volume is None else volume
     amounts = {"commission": 0, "gross_profit": 0, "booked_commission": 0, "booked_swap": 0, "conversion_fee": 0}
     return m.OrderFilled(
