@@ -505,7 +505,9 @@ class Core:
         else:
             found = compare(self.book, snapshot)
             out.extend(found)
-            if found:
+            if not found:
+                self.book.settle_unknown(snapshot)
+            else:
                 halt = HaltTrading(
                     level=HaltLevel.NO_NEW_RISK,
                     source="reconcile",

@@ -89,9 +89,14 @@ def paper(
     # Standard output carries the JSON line and nothing else.
     console = Console(stderr=settings.as_json, soft_wrap=headless)
     options = PaperOptions(
-        speed=loaded.execution.speed, headless=headless, quiet=settings.as_json and headless, new=new, seed=loaded.models.seed,
-        bus_url=loaded.bus.url, web=not no_web,
-    )  # fmt: skip
+        speed=loaded.execution.speed,
+        headless=headless,
+        quiet=settings.as_json and headless,
+        new=new,
+        seed=loaded.models.seed,
+        bus_url=loaded.bus.url,
+        web=not no_web,
+    )
     where = settings.open_state()
     with where.lock():
         result = asyncio.run(run_paper(loaded, options, where, console))
