@@ -20,7 +20,7 @@ from bus.errors import ConfigError, DataError, NotSent
 from bus.mailbox import Mailbox, check_topics, guarded, late, missed
 from bus.messages import AnyMessage, ForecastMissed, ForecastRequested, Quote
 from bus.nats.feeds import Callback, CoreFeed, FactFeed, Feed, decode
-from bus.nats.link import CONNECT_S, RETRY_S, TROUBLE, dial, ensure_stream
+from bus.nats.link import CONNECT_S, RETRY_S, TROUBLE, dial, ensure_stream, lose
 from bus.outgoing import OutgoingFacts, OutgoingQuotes
 from bus.port import AnswerRequest, BusCounters, Subscription
 from bus.topics import LANE_OF, TOPIC_OF, Lane
@@ -184,6 +184,7 @@ class NatsBus:
                 for feed in [feed for feeds in self._feeds.values() for feed in feeds]:
                     await feed.catch_up()
                 await asyncio.gather(*self._answering)
+                await (await self.connected()).flush()
         for mailbox in list(self._feeds):
             mailbox.end()
         unsent = len(self._facts)
@@ -235,7 +236,7 @@ class NatsBus:
             waits: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._send_facts(client)),
                 asyncio.create_task(self._send_quotes(client)),
-                asyncio.create_task(lost.wait()),
+                asyncio.create_task(lose(client, lost)),
             ]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -22,16 +22,30 @@ CONNECT_S = 5.0
 API_S = 3.0
 RETRY_S = 0.2
 _PING_S = 5
+_LOOK_S = 1.0
 _DUPLICATES_S = 600  # how long the stream recognises a fact that is sent again
 
 TROUBLE = (NatsError, OSError, TimeoutError, TradingError)
 _logger = logging.getLogger(__name__)
 
 
+class _Connection(Client):
+    """A client that gets to the end of closing itself.
+
+    nats-py 2.16 writes what is still pending to the connection it has just lost, fails, and leaves its subscriptions
+    running and its callbacks uncalled. Nothing pending is worth that: what matters is flushed before, or sent again.
+    """
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002
+        self._pending.clear()
+        self._pending_data_size = 0
+        await super()._close(status, do_cbs)
+
+
 async def dial(url: str, name: str, counters: BusCounters) -> tuple[Client, asyncio.Event]:
     """A connected client and the event of its end."""
     addresses = servers(url)
-    client, lost = Client(), asyncio.Event()
+    client, lost = _Connection(), asyncio.Event()
 
     async def on_lost() -> None:
         lost.set()
@@ -55,6 +69,15 @@ async def dial(url: str, name: str, counters: BusCounters) -> tuple[Client, asyn
             raise ConfigError(f"{shown(url)} refused the credentials; put USER:PASSWORD@ into its address") from None
         raise NotSent(f"cannot reach {shown(url)}: start nats-server -js, or leave out --bus") from None
     return client, lost
+
+
+async def lose(client: Client, lost: asyncio.Event) -> None:
+    """Return when a connection has ended, also where nobody said so."""
+    while client.is_connected:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await lost.wait()
+                return
 
 
 async def ensure_stream(client: Client, names: Names) -> StreamInfo:
