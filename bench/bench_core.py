@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 from bench.common import percentiles, report
-from risk.policy import Policy
-
 from bus.messages import OrderFilled, ProtectionChanged, Quote, SubmitOrder
 from bus.values import NS_PER_S, Side
 from daemon.core import Core, CoreSettings, StrategySettings
 from daemon.engine import Engine, settle_memory
+from risk.policy import Policy
+from risk.sizing import SizingSettings
 from tests.harness.paper import START_NS, exchange, opening, synthetic_quotes
 
 QUOTES = 400_000
@@ -67,9 +67,10 @@ def protection(quote: Quote) -> ProtectionChanged:
 
 
 def order_settings() -> CoreSettings:
-    """The metronome on every quote, and the one limit that would rightly stop it raised; all rules are evaluated."""
+    """The metronome every fourth quote. Every limit is on; those that its losses would rightly trip are far away."""
     return CoreSettings(
-        risk=Policy(max_orders_per_minute=1_000_000),
+        risk=Policy(max_orders_per_minute=1_000_000, daily_loss_pct_e2=10_000, trailing_drawdown_pct_e2=10_000),
+        sizing=SizingSettings(method="fixed"),
         strategies=(StrategySettings(name="metronome", params={"every_quotes": 4}),),
     )
 
@@ -78,7 +79,7 @@ def quote_to_command(folder: Path | None) -> list[int]:
     """Nanoseconds from a quote handed in to the command handed out; with a folder, journalled and durable."""
     engine = Engine(folder) if folder else None
     core = engine.core if engine else Core()
-    venue = exchange()
+    venue = exchange(balance=1_000_000_000)
     messages = [*opening(order_settings()), venue.snapshot(START_NS)]
     for seq, message in enumerate(messages, 1):
         engine.step(message) if engine else core.process(seq, message)

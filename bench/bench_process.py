@@ -9,8 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[1]
 from bench.common import report
+
+REPOSITORY = Path(__file__).parents[1]
 
 STARTS = 5
 

@@ -14,7 +14,7 @@ from daemon.app import PaperResult
 from daemon.config import Config, explain, mask_url, store_url
 from daemon.core import CoreSettings
 from daemon.engine import DecisionHash
-from daemon.journal import INPUT, OUTPUT, read
+from daemon.journal import OUTPUT, read
 from daemon.report import ReportContext, ReportPaths, write_report
 from daemon.state import Run
 from risk.adherence import Adherence, Summary
@@ -79,7 +79,6 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     adherence: Adherence
     started: RunStarted
     ended: str
-    history_bars: int
     decisions_sha256: str
 
 
@@ -93,7 +92,6 @@ def look(journal: Path) -> Looked:
     decisions = DecisionHash()
     started: RunStarted | None = None
     ended = "still running, or killed"
-    history_bars = 0
     for record in read(journal):
         message = record.message
         adherence.add(record.seq, message)
@@ -103,14 +101,12 @@ def look(journal: Path) -> Looked:
             started = message
         elif isinstance(message, RunEnded):
             ended = message.reason
-        history_bars += record.kind == INPUT and type(message).__name__ == "Bar"
     if started is None:
         raise ConfigError(f"the journal in {journal} holds no run")
     return Looked(
         adherence=adherence,
         started=started,
         ended=ended,
-        history_bars=history_bars,
         decisions_sha256=decisions.hexdigest(),
     )
 
@@ -162,7 +158,7 @@ def conclude(config: Config, result: PaperResult) -> PaperSummary:
         currency=summary.currency,
         money_digits=summary.money_digits,
         quotes=counts.quotes,
-        bars=counts.bars - looked.history_bars,
+        bars=counts.bars,
         forecasts=counts.forecasts,
         patterns=counts.patterns,
         intents=counts.intents,

@@ -43,7 +43,7 @@ def test_without_a_file_everything_has_its_default():
     config = load()
 
     assert settings_of(config) == settings_of(Config())
-    assert (config.account.balance_units, config.forecast.levels_ppm) == (1_000_000, (900_000, 200_000))
+    assert (config.account.balance_units, config.forecast.levels_ppm) == (1_000_000, (900_000, 100_000))
     assert config.execution.speed is None
     assert config.instrument("usdjpy").digits == 3
 
@@ -101,7 +101,7 @@ def test_a_file_in_the_working_directory_is_found(monkeypatch, tmp_path):
         ("[forecast]\nhorizons = []", "forecast.horizons = []: expected array of length >= 1"),
         ("[forecast]\nmodel_latency_ms = 5000", "forecast.model_latency_ms = 5000; every answer would miss"),
         ("[execution]\npace = '0x'", "execution.pace = '0x' is no pace"),
-        ("[execution]\npace = 'fast'", 'execution.pace = 'fast' is no pace; write max'),
+        ("[execution]\npace = 'fast'", "execution.pace = 'fast' is no pace; write max"),
         ("[exchange]\nreject_pct = 101", "exchange.reject_pct = 101; write a whole number from 0 to 100"),
         ("[risk]\ndaily_loss_pct_e2 = -1", "plimsoll.toml: risk.daily_loss_pct_e2 = -1: must lie between 0 and 10000"),
         ("[sizing]\nmethod = 'kely'", "plimsoll.toml: sizing.method = 'kely': no such method; write one of fixed"),

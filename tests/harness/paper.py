@@ -56,7 +56,11 @@ async def scripted_forecasts(request):
             request_id=request.request_id, symbol=request.symbol, model_id=MODEL, as_of_ns=request.as_of_ns,
             expires_ns=request.deadline_ns, ts_init_ns=request.as_of_ns,
             horizons=tuple(
-                HorizonForecast(horizon=h, point_e5=close + round(70 * math.sqrt(h) * swing), sigma_e5=round(80 * math.sqrt(h)))
+                HorizonForecast(
+                    horizon=h,
+                    point_e5=close + round(70 * math.sqrt(h) * swing),
+                    sigma_e5=round(80 * math.sqrt(h)),
+                )
                 for h in request.horizons
             ),
         )
@@ -80,9 +84,9 @@ def opening(settings=None, *, symbols=("EURUSD",), run_id="test0000", hedged=Tru
     return [started, *admitted, *(bar for symbol in symbols for bar in history(symbol=symbol))]
 
 
-def exchange(*, symbols=("EURUSD",), hedged=True, model=None):
+def exchange(*, symbols=("EURUSD",), hedged=True, model=None, balance=1_000_000):
     return Exchange(
-        account_id="paper", currency="USD", money_digits=2, leverage=30, hedged=hedged, balance=1_000_000,
+        account_id="paper", currency="USD", money_digits=2, leverage=30, hedged=hedged, balance=balance,
         instruments=tuple(default_instrument(symbol) for symbol in symbols), model=model or ExecutionModel(),
     )  # fmt: skip
 
