@@ -6,7 +6,7 @@ from typing import Literal
 from bus.messages import HaltLatched, ReconcileFound
 from risk.adherence.forecasts import LEAK_RATE
 from risk.adherence.ledger import Ledger
-from risk.adherence.numbers import t_statistic
+from risk.adherence.numbers import exact_interval, t_statistic
 from risk.adherence.records import Conservation, Finding, ForecastRow, Group, Money, Trade, Verdict
 
 SIGNIFICANT_T = 2.0
@@ -150,11 +150,19 @@ def forecast_findings(rows: Sequence[ForecastRow], made: int, missed: int) -> li
     for row in rows:
         subject = f"{row.symbol} {row.model_id}, {_bars(row.horizon)} ahead"
         if row.leak_suspected:
+            # Forecasts `horizon` bars ahead overlap: about every horizon-th is news of its own.
+            independent = max(1, row.calls // row.horizon)
+            low, high = exact_interval(round(row.hit_rate * independent), independent)
             sentence = "So high a hit rate is not believed: look for a leak of the future before anything else."
+            if low <= 0.5:
+                sentence += (
+                    f" About {independent} of these forecasts do not overlap, and their 95 % interval, "
+                    f"{_percent(low)} to {_percent(high)}, allows for chance as well."
+                )
             out.append(
                 _found(
                     "suspected_leak",
-                    "critical",
+                    "critical" if low > 0.5 else "warning",
                     subject,
                     f"{_percent(row.hit_rate)} of {row.calls}",
                     _percent(LEAK_RATE),
