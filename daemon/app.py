@@ -15,7 +15,7 @@ from rich.console import Console
 
 from adapters.exchange import Exchange, ExecutionModel
 from adapters.history import SpreadModel
-from bus.errors import ConfigError
+from bus.errors import ConfigError, NotSent
 from bus.memory import MemoryBus
 from bus.messages import (
     AnyMessage,
@@ -61,7 +61,6 @@ class PaperOptions:
     quiet: bool = False
     new: bool = False
     seed: int = 7
-    bus_url: str = ""
     web: bool = True
 
 
@@ -102,9 +101,9 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
 
     status = Status(progress_total=data.trade_quote_count(), pace=_pace(options.speed), run=run.name)
     watch: list[Watch] = [status.watch]
-    async with _forecasting(options.bus_url, models, console) as (bus, ask):
+    async with _forecasting(config, models, console) as (bus, ask):
         if bus is not None:
-            watch.append(lambda _, message: bus.publish(message))
+            watch.append(_Distributor(bus, console).watch)
         engine = Engine(run.journal, watch=watch)
         shell = PaperShell(
             engine=engine,
@@ -127,8 +126,6 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
                 run_s = time.monotonic() - run_began_s
         finally:
             engine.close()
-        if bus is not None:
-            await bus.flush()
     if reason == "end of data":
         run.finish()
     return PaperResult(
@@ -259,17 +256,20 @@ def _execution_model(config: Config, data: MarketData) -> ExecutionModel:
 
 @contextlib.asynccontextmanager
 async def _forecasting(
-    url: str, models: Sequence[Loaded], console: Console
+    config: Config, models: Sequence[Loaded], console: Console
 ) -> AsyncGenerator[tuple[Bus | None, AskForecast]]:
     """Somebody to ask: a worker thread behind the in-process bus, or whoever serves the bus at a URL."""
-    if url:
+    if config.bus.url:
         from bus.nats import connect
 
-        bus: Bus = await connect(url, name="plimsoll paper")
+        bus: Bus = await connect(config.bus.url, name="plimsoll paper", namespace=config.bus.namespace)
         try:
             yield bus, _patient(bus, console)
         finally:
-            await bus.close()
+            try:
+                await bus.close()
+            except NotSent as error:
+                console.print(f"not everything reached the bus ({error}); the journal has it all")
         return
     service = Service([artifact for loaded in models for artifact in loaded.artifacts])
     local = MemoryBus()
@@ -284,6 +284,25 @@ async def _forecasting(
         await serving.close()
         await local.close()
         service.close()
+
+
+class _Distributor:
+    """Puts the audit stream on a bus, which only distributes: when it cannot, trading goes on; the journal has it all."""
+
+    def __init__(self, bus: Bus, console: Console) -> None:
+        self._bus = bus
+        self._console = console
+        self._failing = False
+
+    def watch(self, _: int, message: AnyMessage) -> None:
+        """Publish one message."""
+        try:
+            self._bus.publish(message)
+            self._failing = False
+        except NotSent as error:
+            if not self._failing:
+                self._console.print(f"the bus takes no more messages: {error}")
+            self._failing = True
 
 
 def _patient(bus: Bus, console: Console) -> AskForecast:
@@ -385,7 +404,7 @@ class _Control:
 # --- inference as a process of its own -------------------------------------------------------------------------
 
 
-async def run_inference(url: str, artifacts: Sequence[Artifact], console: Console) -> None:
+async def run_inference(config: Config, artifacts: Sequence[Artifact], console: Console) -> None:
     """Serve forecasts on a bus until SIGINT or SIGTERM."""
     from bus.nats import connect
 
@@ -394,7 +413,7 @@ async def run_inference(url: str, artifacts: Sequence[Artifact], console: Consol
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     service = Service(artifacts)
-    bus = await connect(url, name="plimsoll infer")
+    bus = await connect(config.bus.url, name="plimsoll infer", namespace=config.bus.namespace)
     try:
         serving = await bus.serve_forecasts(service.answer_async)
         names = ", ".join(artifact.model_id for artifact in artifacts) or "random-walk alone"

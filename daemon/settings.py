@@ -170,9 +170,15 @@ class ModelsSection(Section, frozen=True, kw_only=True):
 
 
 class BusSection(Section, frozen=True, kw_only=True):
-    """Where messages travel. An empty url keeps them in this process; ``nats://host:4222`` shares them."""
+    """Where messages travel. An empty url keeps them in this process; ``nats://host:4222`` shares them.
+
+    Attributes:
+        url: of the NATS server; JetStream must be on (``nats-server -js``).
+        namespace: keeps apart what different runs on one server say.
+    """
 
     url: Annotated[str, Meta(pattern="^$|^(nats|tls|ws|wss)://.+")] = ""
+    namespace: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] = "plimsoll"
 
 
 class StoreSection(Section, frozen=True, kw_only=True):

@@ -94,7 +94,6 @@ def paper(
         quiet=settings.as_json and headless,
         new=new,
         seed=loaded.models.seed,
-        bus_url=loaded.bus.url,
         web=not no_web,
     )
     where = settings.open_state()
@@ -166,7 +165,7 @@ def infer(settings: Settings, bus_url: str | None) -> int:
     markets = sorted({(entry.symbol, entry.period_ns) for entry in registry.list()})
     releases = [registry.load(*market) for market in markets]
     artifacts = [artifact for release in releases if release is not None for artifact in release.artifacts]
-    asyncio.run(run_inference(loaded.bus.url, artifacts, Console(stderr=settings.as_json)))
+    asyncio.run(run_inference(loaded, artifacts, Console(stderr=settings.as_json)))
     if settings.as_json:
         emit({"served": [artifact.model_id for artifact in artifacts]})
     return 0

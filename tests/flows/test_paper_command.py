@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import shutil
 import signal
@@ -15,65 +14,9 @@ import pytest
 
 from bus.messages import OrderFilled
 from daemon.journal import read
-
-REPOSITORY = Path(__file__).parents[2]
-
-# A short day: a tenth of the sample's bars is traded.
-CONFIG = """
-[data]
-train_pct = 60
-calibrate_pct = 30
-trade_pct = 10
-"""
+from tests.harness.command import REPOSITORY, fresh_state, last_line, paper_arguments, plimsoll
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def plimsoll(*arguments, hash_seed="0", **options):
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    command = [sys.executable, "-m", "daemon", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, **options
-    )
-
-
-def paper_arguments(base: Path, state: Path, *more, config="plimsoll.toml"):
-    return ["paper", "--headless", "--json", "--seed", "7", "--no-web", "--config", base / config,
-            "--state", state, *more]  # fmt: skip
-
-
-def last_line(done):
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-# The same day without what follows it, for tests that run it a hundred times.
-BARE = (
-    CONFIG
-    + """
-[report]
-enabled = false
-[store]
-enabled = false
-"""
-)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with a configuration, and a state directory that holds trained models and one finished run."""
-    base = tmp_path_factory.mktemp("paper")
-    (base / "plimsoll.toml").write_text(CONFIG)
-    (base / "bare.toml").write_text(BARE)
-    result = last_line(plimsoll(*paper_arguments(base, base / "state")))
-    return base, result
-
-
-def fresh_state(base: Path, name: str) -> Path:
-    state = base / name
-    state.mkdir()
-    shutil.copytree(base / "state" / "models", state / "models")
-    return state
 
 
 def deals_of(result):
