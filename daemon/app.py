@@ -287,7 +287,7 @@ async def _forecasting(
 
 
 class _Distributor:
-    """Puts the audit stream on a bus, which only distributes: when it cannot, trading goes on; the journal has it all."""
+    """Puts the audit stream on a bus, which only distributes: when it cannot, trading goes on."""
 
     def __init__(self, bus: Bus, console: Console) -> None:
         self._bus = bus
