@@ -9,6 +9,8 @@ UVENV := .uv
 # system's Python is externally managed as well.
 UV := $(shell command -v uv 2>/dev/null || echo $(UVENV)/bin/uv)
 PYTHON ?= python3.11
+# The machine's own certificates, for networks that have an authority of their own.
+export UV_SYSTEM_CERTS ?= true
 
 .PHONY: help setup paper test lint lock bench clean
 
