@@ -19,7 +19,9 @@ help: ## Show this help
 
 $(UVENV)/bin/uv:
 	@echo "getting uv into $(UVENV)"
-	@python3 -m venv $(UVENV) && $(UVENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@{ python3 -m venv $(UVENV) && $(UVENV)/bin/python -m pip install --quiet --disable-pip-version-check uv; } 2>/dev/null \
+		|| { rm -rf $(UVENV); python3 -m pip install --quiet --disable-pip-version-check --target $(UVENV) uv; } \
+		|| { echo "cannot get uv: install python3-venv, python3-pip or uv itself" >&2; exit 1; }
 
 $(STAMP): requirements.lock pyproject.toml $(filter $(UVENV)/bin/uv,$(UV))
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV) 2>/dev/null || $(UV) venv --quiet --allow-existing --python '>=3.11' $(VENV)
