@@ -46,3 +46,19 @@ def test_the_core_imports_neither_numpy_nor_any_io():
     result = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "[]"
+
+
+def test_the_command_tells_the_version_of_the_distribution():
+    from daemon.cli import VERSION
+
+    assert tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def test_no_registry_host_and_no_machine_path_is_committed():
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    for name in listed.stdout.splitlines():
+        if name.endswith((".png", ".svg")):
+            continue
+        text = (REPOSITORY / name).read_text(errors="replace")
+        for forbidden in ("files.pythonhosted" + ".org", "pypi" + ".org/simple", "--index" + "-url", "/ho" + "me/"):
+            assert forbidden not in text or name == "Makefile", f"{name} names {forbidden}"
