@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from bench.common import percentiles, report
-
 from bus.codec import encode
 from bus.messages import Quote
 from daemon.journal import INPUT, Journal, verify

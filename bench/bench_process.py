@@ -54,11 +54,32 @@ def paper(state: Path) -> tuple[dict, float, int]:
     return json.loads(output.splitlines()[-1]), time.perf_counter() - begin, usage.ru_maxrss // 1024
 
 
+def paper_ready(state: Path) -> tuple[float, int]:
+    """Seconds until a paper process with status page and inference takes quotes, and its resident memory in MB then."""
+    before = set(state.glob("runs/*/journal/*.seg"))
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon", "paper", "--headless", "--pace", "real", "--port", "0", "--state", str(state)],
+        cwd=REPOSITORY, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while not set(state.glob("runs/*/journal/*.seg")) - before:
+            time.sleep(0.001)
+        ready_s = time.perf_counter() - begin
+        time.sleep(1)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    finally:
+        process.terminate()
+        process.wait(30)
+    return ready_s, int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
 def main() -> None:
     state = Path(tempfile.mkdtemp())
     try:
         first, first_s, _ = paper(state)
         again, again_s, peak_mb = paper(state)
+        paper_ready_s, paper_mb = paper_ready(state)
     finally:
         shutil.rmtree(state)
     assert first["decisions_sha256"] == again["decisions_sha256"]
@@ -67,6 +88,8 @@ def main() -> None:
         "process",
         core_ready_s=round(ready_s, 3),
         core_resident_mb=ready_mb,
+        paper_ready_s=round(paper_ready_s, 3),
+        paper_resident_mb=paper_mb,
         paper_first_s=round(first_s, 2),
         paper_again_s=round(again_s, 2),
         paper_peak_resident_mb=peak_mb,
