@@ -52,6 +52,9 @@ from bus.values import LARGEST, NS_PER_HOUR, NS_PER_S, Instrument, OrderType, Ti
 
 _NEVER_NS = 2**63 - 1
 
+REMEMBERED = 20_000
+"""Client order ids that are known again: the newest. A repetition comes within minutes, not after so many orders."""
+
 
 class Exchange:
     """One simulated account at one simulated venue."""
@@ -100,8 +103,8 @@ class Exchange:
         self._matcher = Matcher(self._ledger, model, hedged=hedged)
         self._markets = self._matcher.markets
         self._quotes = self._ledger.quotes
-        self._seen: set[str] = set()
-        self._cancelled: set[str] = set()
+        self._seen: dict[str, None] = {}
+        self._cancelled: dict[str, None] = {}
         self._due_ns = 0
         self._rollover_ns = 0
         self._widens = model.spread_multiplier_pct > 100 or model.spread_min_e5 > 0
@@ -146,8 +149,8 @@ class Exchange:
     def execute(self, command: VenueCommand, now_ns: int) -> list[VenueFact]:
         """Carry out a command that arrives now. Refusals are facts.
 
-        An order whose `client_order_id` came before changes nothing and returns nothing; so does a cancel of what was
-        cancelled, and an amendment equal to the one before it.
+        An order whose `client_order_id` came before (among the last REMEMBERED) changes nothing and returns nothing;
+        so does a cancel of what was cancelled, and an amendment equal to the one before it.
         """
         facts = self.advance(now_ns)
         if isinstance(command, SubmitOrder):
@@ -281,7 +284,7 @@ class Exchange:
     def _submit(self, command: SubmitOrder, now_ns: int, facts: Facts) -> None:
         if command.client_order_id in self._seen:
             return
-        self._seen.add(command.client_order_id)
+        _remember(self._seen, command.client_order_id)
         refusal = self._refusal(command, now_ns)
         if refusal is not None:
             code, text = refusal
@@ -343,7 +346,7 @@ class Exchange:
         market = self._markets.get(command.symbol)
         order: Order | None = market.orders.get(command.client_order_id) if market else None
         if order is not None:
-            self._cancelled.add(command.client_order_id)
+            _remember(self._cancelled, command.client_order_id)
             self._matcher.cancel(order, command.reason, now_ns, facts)
         elif command.client_order_id not in self._cancelled:
             text = "no such resting order; it was filled, ended, or never arrived"
@@ -371,3 +374,10 @@ class Exchange:
         quote = self._quotes[command.symbol]
         closing_e5 = quote.bid_e5 if position.side > 0 else quote.ask_e5
         return stops_refusal(position.instrument, position.side, closing_e5, closing_e5, *levels)
+
+
+def _remember(names: dict[str, None], name: str) -> None:
+    """Keep a name and, beyond the limit, drop the oldest."""
+    names[name] = None
+    if len(names) > REMEMBERED:
+        del names[next(iter(names))]

@@ -225,10 +225,13 @@ class Matcher:
     # --- protection --------------------------------------------------------------------------------------------
 
     def _attach(self, position: Position, order: Order, now_ns: int, facts: Facts) -> None:
-        """Give a position the levels its order brought, once an order."""
-        if order.protects:
+        """Give a position the levels its order brought, once a position.
+
+        The rest of an order may open another one, where the first was closed meanwhile; that needs its stop as well.
+        """
+        if order.protects and order.protected != position.position_id:
+            order.protected = position.position_id
             self.set_levels(position, order.stop_loss_e5, order.take_profit_e5, order.trailing_e5, now_ns, facts)
-            order.stop_loss_e5 = order.take_profit_e5 = order.trailing_e5 = 0
 
     def set_levels(
         self, position: Position, stop_e5: int, target_e5: int, trailing_e5: int, now_ns: int, facts: Facts

@@ -12,7 +12,10 @@ Refusal = tuple[str, str]
 
 @dataclass(slots=True, kw_only=True)
 class Order:
-    """An order at work: resting, or being executed. `closes` names the position that it closes, if any."""
+    """An order at work: resting, or being executed. `closes` names the position that it closes, if any.
+
+    `opened` and `protected` name the last position that it opened, and that it gave its levels to.
+    """
 
     client_order_id: str
     order_id: str
@@ -30,6 +33,7 @@ class Order:
     trailing_e5: int = 0
     closes: str = ""
     opened: str = ""
+    protected: str = ""
     triggered: bool = False
     cause: str = "order"
     level_e5: int = 0
