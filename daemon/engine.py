@@ -2,7 +2,8 @@
 
 Theory of operation. `step` takes a message from a shell, writes it to the journal, lets the core fold it, writes what
 the core said, and, when that holds a command for a venue, makes the journal durable before it returns the command. A
-shell that carries out only what `step` returns can therefore never have sent what the journal does not know.
+shell that carries out only what `step` returns can therefore never have sent what the journal does not know. A halt
+that latches or is lifted is made durable as well, with or without commands: it must outlive this process.
 
 Recovery is the same path with the journal in front: while records are left from an earlier process, `step` takes each
 message the shell produces, sees that it is the one recorded, and that the core says again what it said then. The first
@@ -21,6 +22,8 @@ from bus.messages import (
     AnyMessage,
     CancelOrder,
     ForecastRequested,
+    HaltLatched,
+    HaltLifted,
     HaltTrading,
     ResumeTrading,
     RunResumed,
@@ -34,6 +37,9 @@ Watch = Callable[[int, AnyMessage], None]
 """Reads the audit stream: sequence number and message, inputs and outputs alike. Cannot reach the core."""
 
 COMMANDS = (SubmitOrder, CancelOrder, AmendProtection)
+
+DURABLE = (*COMMANDS, HaltLatched, HaltLifted)
+"""What is on the disk before `step` returns."""
 
 # What people and processes do, and no simulation foresees: during recovery these are taken from the journal.
 FROM_OUTSIDE = (HaltTrading, ResumeTrading, RunResumed)
@@ -113,7 +119,7 @@ class Engine:
         for watch in self._watch:
             watch(seq, message)
         leaving: list[VenueCommand | ForecastRequested] = []
-        commands = False
+        commit = False
         at = seq
         for each in said:
             if isinstance(each, ForecastRequested):  # a function of the bars before it: not worth its bytes
@@ -122,12 +128,13 @@ class Engine:
             at += 1
             if at > seq + written:
                 at = self.journal.append(OUTPUT, each)
-            if isinstance(each, COMMANDS):
-                leaving.append(each)
-                commands = True
+            if isinstance(each, DURABLE):
+                commit = True
+                if isinstance(each, COMMANDS):
+                    leaving.append(each)
             for watch in self._watch:
                 watch(at, each)
-        if commands:
+        if commit:
             self.journal.commit()
         return leaving
 

@@ -199,6 +199,7 @@ class Journal:
         self.commits = 0
         self._segment_bytes = segment_bytes
         self._buffer = bytearray()
+        self._failed: OSError | None = None
         self._durable = False  # an earlier process may have left records that only the kernel holds
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         files = segments(folder)
@@ -247,7 +248,12 @@ class Journal:
         return self._digest.hex()
 
     def append(self, kind: int, message: AnyMessage) -> int:
-        """Add a record to the buffer and return its sequence number. Not durable yet."""
+        """Add a record to the buffer and return its sequence number. Not durable yet.
+
+        Raises:
+            OSError: the disk refuses, now or once before. What followed a half-written record would break the chain,
+                and a sync that failed may report success the next time without having written anything.
+        """
         payload = encode(message)
         self._seq = seq = self._seq + 1
         framed = _HEAD.pack(len(payload) + 9, kind, seq) + payload
@@ -255,14 +261,23 @@ class Journal:
         self._buffer += framed
         self._buffer += digest
         self._durable = False
-        if len(self._buffer) >= _BUFFER_BYTES:
+        if len(self._buffer) >= _BUFFER_BYTES or self._failed is not None:
             self.flush()
         return seq
 
     def flush(self) -> None:
         """Hand the buffer to the kernel, and turn to a new segment where this one is full."""
-        if not self._buffer:
+        if not self._buffer and self._failed is None:
             return
+        if self._failed is not None:
+            raise OSError(f"the journal {self.folder} failed before: {self._failed}") from self._failed
+        try:
+            self._write()
+        except OSError as error:
+            self._failed = error
+            raise
+
+    def _write(self) -> None:
         view = memoryview(self._buffer)
         while view:
             view = view[os.write(self._fd, view) :]
@@ -271,6 +286,7 @@ class Journal:
         if self._size >= self._segment_bytes:
             os.fsync(self._fd)
             os.close(self._fd)
+            self._fd = -1
             self._start_segment()
 
     def commit(self) -> None:
@@ -278,13 +294,20 @@ class Journal:
         if self._durable:
             return
         self.flush()
-        os.fdatasync(self._fd)
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            self._failed = error
+            raise
         self._durable = True
         self.commits += 1
 
     def close(self) -> None:
         """Commit and close; safe to call twice."""
         if self._fd >= 0:
-            self.commit()
-            os.close(self._fd)
-            self._fd = -1
+            try:
+                if self._failed is None:
+                    self.commit()
+            finally:
+                os.close(self._fd)
+                self._fd = -1
