@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from bus.calendar import market_open
 from bus.errors import ConfigError, InvariantBroken
 from bus.messages import (
     AccountSnapshot,
@@ -59,6 +60,7 @@ from risk.book import Book
 from risk.coverage import CoverageTracker
 from risk.gate import review
 from risk.halt import Halts
+from risk.marks import possible
 from risk.policy import Policy
 from risk.reconcile import compare
 from risk.sizing import SizingSettings
@@ -78,7 +80,9 @@ DECISIONS = (
 """The messages that `decisions_sha256` covers: everything the core decides, nothing it merely repeats."""
 
 EXIT_RETRY_NS = NS_PER_S
-"""A close that was rejected is tried again after this long."""
+LONGEST_EXIT_RETRY_NS = 60 * NS_PER_S
+"""A close that the venue refused is tried again after the first of these, then after twice as long each time up to the
+second; not at all while the market is closed, and at once when a part of it was filled."""
 
 NOTHING: tuple[AnyMessage, ...] = ()
 
@@ -111,20 +115,34 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Counters(msgspec.Struct):
-    """What the core met and did not act on."""
+    """What the core met and did not act on.
+
+    `forecasts_unasked` counts answers to no request, of no admitted model, about another bar, or told before.
+    """
 
     forecasts_late: int = 0
     forecasts_unasked: int = 0
+    forecasts_impossible: int = 0
     facts_repeated: int = 0
     quotes_unknown: int = 0
+    quotes_impossible: int = 0
 
 
 class _Asked(msgspec.Struct, gc=False):
-    """A request in flight and the bar it was asked on."""
+    """A request in flight, the bar it was asked on, and the models that answered."""
 
     bar_index: int
+    as_of_ns: int
     close_e5: int
     deadline_ns: int
+    answered: list[str]
+
+
+class _ExitTried(msgspec.Struct, gc=False):
+    """When the core last asked to close a position, and how long it waits before it asks again."""
+
+    at_ns: int
+    pause_ns: int
 
 
 class _Issued(msgspec.Struct, gc=False):
@@ -164,7 +182,7 @@ class Core:
         self._run: RunStarted | None = None
         self._quote_strategies: tuple[Strategy, ...] = ()
         self._watch_quotes = False
-        self._exit_tried_ns: dict[str, int] = {}
+        self._exit_tried: dict[str, _ExitTried] = {}
         self._intents = 0
         self._handlers: Mapping[type[AnyMessage], Callable[..., Sequence[AnyMessage]]] = {RunStarted: self._on_start}
 
@@ -240,6 +258,9 @@ class Core:
             return NOTHING
         self.now_ns = max(self.now_ns, quote.ts_init_ns)
         self.book.mark(quote)
+        if self.book.suspect and quote.symbol in self.book.suspect:
+            self.counters.quotes_impossible += 1  # it moves the clock, and nothing else
+            return NOTHING
         bar = market.builder.on_quote(quote)
         if bar is None and not self._watch_quotes:
             return NOTHING
@@ -260,6 +281,8 @@ class Core:
             if bar is not None:
                 self._close_bar(market, bar, out)
         self._guard(out)
+        if self.book.orders:
+            self._cancel_again(out)
         return out
 
     def _on_history(self, bar: Bar) -> Sequence[AnyMessage]:
@@ -292,7 +315,9 @@ class Core:
         )
         if len(market.asked) > 64:  # answers that never came
             market.asked.pop(next(iter(market.asked)))
-        market.asked[request.request_id] = _Asked(market.bar_index, bar.close_e5, request.deadline_ns)
+        market.asked[request.request_id] = _Asked(
+            market.bar_index, bar.ts_close_ns, bar.close_e5, request.deadline_ns, []
+        )
         return request
 
     def _resolve(self, market: _Market, bar: Bar, out: list[AnyMessage]) -> None:
@@ -366,9 +391,15 @@ class Core:
         self.now_ns = max(self.now_ns, forecast.ts_init_ns)
         market = self._markets.get(forecast.symbol)
         asked = market.asked.get(forecast.request_id) if market else None
-        if market is None or asked is None:
+        if (
+            market is None
+            or asked is None
+            or forecast.as_of_ns != asked.as_of_ns
+            or forecast.model_id in asked.answered
+        ):
             self.counters.forecasts_unasked += 1
             return NOTHING
+        asked.answered.append(forecast.model_id)
         if self.now_ns > asked.deadline_ns:
             self.counters.forecasts_late += 1
             return (
@@ -384,7 +415,10 @@ class Core:
         horizons: list[CalibratedHorizon] = []
         for view in forecast.horizons:
             entry = market.calibrators.get((forecast.model_id, view.horizon))
-            if entry is None or view.sigma_e5 < 1:
+            if entry is None or asked.bar_index + view.horizon <= market.bar_index:
+                continue  # the bar that it is about has closed already: there is nothing left to foresee
+            if not possible(view.point_e5, 1) or not possible(view.sigma_e5, 1):
+                self.counters.forecasts_impossible += 1
                 continue
             horizons.append(
                 CalibratedHorizon(
@@ -459,10 +493,13 @@ class Core:
     def _exit(self, position_id: str, reason: str, out: list[AnyMessage]) -> None:
         """Close a position on the core's own account, unless a close is on its way."""
         position = self.book.positions[position_id]
-        tried_ns = self._exit_tried_ns.get(position_id)
-        if self.book.closing(position_id) or (tried_ns is not None and self.now_ns - tried_ns < EXIT_RETRY_NS):
+        tried = self._exit_tried.get(position_id)
+        if self.book.closing(position_id) or (tried is not None and self.now_ns - tried.at_ns < tried.pause_ns):
             return
-        self._exit_tried_ns[position_id] = self.now_ns
+        if not market_open(self.now_ns, self.book.instruments[position.symbol].session):
+            return
+        pause_ns = EXIT_RETRY_NS if tried is None else min(2 * tried.pause_ns, LONGEST_EXIT_RETRY_NS)
+        self._exit_tried[position_id] = _ExitTried(self.now_ns, pause_ns)
         quote = self.book.quotes.get(position.symbol)
         reference = 0 if quote is None else quote.bid_e5 if position.side > 0 else quote.ask_e5
         intent = Intent(
@@ -485,9 +522,11 @@ class Core:
             return NOTHING
         out: list[AnyMessage] = []
         if isinstance(fact, OrderFilled):
-            if fact.remaining_e2 == 0:
-                self._exit_tried_ns.pop(fact.position_id, None)
+            if fact.closing:
+                self._exit_tried.pop(fact.position_id, None)
             self._guard(out)  # an entry that was in flight when all was flattened is closed here
+        elif isinstance(fact, OrderAccepted):
+            self._cancel_again(out)  # and one that comes to rest is withdrawn
         self._watch()
         return out
 
@@ -539,6 +578,11 @@ class Core:
             )
             self.book.sent(cancel, self.now_ns)
             out.append(cancel)
+
+    def _cancel_again(self, out: list[AnyMessage]) -> None:
+        """Withdraw entries that were in flight when all were cancelled, and those whose cancel was refused."""
+        if self.ended or self.halts.level >= HaltLevel.CANCEL_ENTRIES:
+            self._cancel_entries("cancel entries", out)
 
     def _flatten(self, reason: str, out: list[AnyMessage]) -> None:
         for position_id in tuple(self.book.positions):
