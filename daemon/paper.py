@@ -19,7 +19,8 @@ from typing import Protocol
 
 import msgspec
 
-from bus.errors import InvariantBroken
+from bus.codec import decode, encode
+from bus.errors import DataError, InvariantBroken
 from bus.messages import (
     AccountSnapshot,
     AnyMessage,
@@ -55,6 +56,11 @@ class OnBreath(Protocol):
 
 _BREATHE_S = 0.02
 """How long the loop may run without letting the web page, the view and signals have their turn."""
+
+
+NS_PER_MINUTE = 60 * NS_PER_S
+_LAST_ROUNDS = 120
+"""How often a position that did not close at the end of the data is tried again, a minute apart."""
 
 
 class SimulatedVenue(Protocol):
@@ -133,6 +139,7 @@ class PaperShell:
         self._boundary_ns = 0
         self._stop_reason = ""
         self._stop = asyncio.Event()
+        self._last_quotes: dict[str, Quote] = {}
         self._outside: list[HaltTrading | ResumeTrading] = []
         self._answers, self._last_answered = _recorded_answers(recorded)
         self._reconcile = False
@@ -168,19 +175,24 @@ class PaperShell:
             await self._feed(message)
         await self._feed(self.venue.snapshot(self.now_ns))
         while True:
+            if self._heap and self._heap[0][0] <= self.now_ns:
+                await self._deliver()
+                continue
+            # What comes from outside comes between two moments, so that a recovery finds the place again.
+            if self.engine.recovering:
+                await self._outside_as_recorded()
             if not self.engine.recovering:
                 if resumed:
                     resumed = False
-                    await self._feed(RunResumed(reason="continued", ts_init_ns=self.engine.core.now_ns))
+                    await self._feed(RunResumed(reason="continued", ts_init_ns=self.now_ns))
                     self._reconcile = True
+                await self._outside_world()
                 if self._stop.is_set():
                     await self._feed(RunEnded(reason=self._stop_reason, flatten=False, ts_init_ns=self.now_ns))
                     return self._stop_reason
-                await self._outside_world()
-            if quote is None:
                 if self._heap and self._heap[0][0] <= self.now_ns:
-                    await self._deliver()
                     continue
+            if quote is None:
                 break
             due_ns = min(quote.ts_init_ns, self._boundary_ns or quote.ts_init_ns)
             if self._heap and self._heap[0][0] < due_ns:
@@ -188,7 +200,7 @@ class PaperShell:
             if not await self._wait_until(due_ns):
                 continue
             if self._boundary_ns and self._boundary_ns <= due_ns:
-                self.now_ns = self._boundary_ns
+                self.now_ns = max(self.now_ns, self._boundary_ns)
                 self._boundary_ns = 0
                 await self._feed(ClockTick(ts_init_ns=self.now_ns))
             elif self._heap and self._heap[0][0] <= due_ns:
@@ -205,21 +217,46 @@ class PaperShell:
         facts = self.venue.advance(quote.ts_init_ns)
         if facts:
             self._send_back(facts)
-        facts = self.venue.on_quote(quote)
+        try:
+            facts = self.venue.on_quote(quote)
+        except DataError:
+            # No market trades at such a price. The core is told, counts it and takes no risk on it.
+            await self._feed(quote)
+            return
+        self._last_quotes[quote.symbol] = quote
         if facts:
             self._send_back(facts)
         await self._feed(self.venue.quote(quote.symbol) or quote)
         self._boundary_ns = quote.ts_event_ns - quote.ts_event_ns % self._period_ns + self._period_ns
 
     async def _finish(self) -> None:
-        """The data is over, which is no event of any market: what is open is closed at the last quote, at once."""
+        """The data is over, which is no event of any market: what is open is closed at the last quotes.
+
+        At once where the venue takes it; what it refuses, or has no volume for, is tried again while the last quotes
+        stand still, and stays open where nothing helps (a closed market).
+        """
         self._latencies = Latencies(model_latency_ns=0, order_latency_ns=0, fact_latency_ns=0)
         await self._feed(RunEnded(reason="end of data", flatten=True, ts_init_ns=self.now_ns))
-        while self._heap:
-            # Whatever is still on its way arrives now: no later price can change what becomes of it.
-            await self._arrive(heapq.heappop(self._heap)[2])
+        await self._drain()
         if self._boundary_ns:
+            self.now_ns = max(self.now_ns, self._boundary_ns)
             await self._feed(ClockTick(ts_init_ns=self._boundary_ns))
+            await self._drain()
+        for _ in range(_LAST_ROUNDS):
+            open_symbols = dict.fromkeys(position.symbol for position in self.venue.snapshot(self.now_ns).positions)
+            if not open_symbols:
+                return
+            self.now_ns += NS_PER_MINUTE
+            for symbol in open_symbols:
+                again = msgspec.structs.replace(self._last_quotes[symbol], ts_init_ns=self.now_ns)
+                self._send_back(self.venue.on_quote(again))
+            await self._feed(ClockTick(ts_init_ns=self.now_ns))
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Whatever is still on its way arrives now: no later price can change what becomes of it."""
+        while self._heap:
+            await self._arrive(heapq.heappop(self._heap)[2])
 
     async def _outside_world(self) -> None:
         while self._outside:
@@ -258,8 +295,6 @@ class PaperShell:
     # --- through the core --------------------------------------------------------------------------------------
 
     async def _feed(self, message: AnyMessage) -> None:
-        if self.engine.recovering:
-            await self._feed_recorded_outside(message)
         self.inbox.put(message)
         while (entering := self.inbox.take()) is not None:
             leaving = self.engine.step(entering)
@@ -272,17 +307,19 @@ class PaperShell:
                 self.on_breath(waiting=False)
             await asyncio.sleep(0)
 
-    async def _feed_recorded_outside(self, message: AnyMessage) -> None:
-        """While recovering: what people did, and what earlier resumptions fed, stands in the journal alone."""
-        engine = self.engine
-        while True:
-            recorded = engine.next_recorded()
-            from_outside = isinstance(recorded, FROM_OUTSIDE)
-            from_outside = from_outside or (isinstance(recorded, RunEnded) and not recorded.flatten)
-            from_outside = from_outside or (isinstance(recorded, AccountSnapshot) and recorded != message)
-            if not from_outside or recorded is None or recorded == message:
+    async def _outside_as_recorded(self) -> None:
+        """While recovering: what people did, and what earlier resumptions fed, stands in the journal alone.
+
+        Commands follow from what people did, and their way to the venue begins at this moment; so it must be the
+        moment at which they did it, not merely the same place in the journal.
+        """
+        while (recorded := self.engine.next_recorded()) is not None:
+            noted = isinstance(recorded, RunResumed | AccountSnapshot)
+            noted = noted or (isinstance(recorded, RunEnded) and not recorded.flatten)
+            done_now = isinstance(recorded, FROM_OUTSIDE) and recorded.ts_init_ns == self.now_ns
+            if not noted and not done_now:
                 return
-            leaving = engine.step(recorded)
+            leaving = self.engine.step(recorded)
             if leaving:
                 await self._carry_out(leaving)
 
@@ -310,7 +347,7 @@ class PaperShell:
         for answer in answers:
             if not isinstance(answer, Answer):
                 raise InvariantBroken(f"inference answered {request.request_id} with a {type(answer).__name__}")
-            stamped.append(msgspec.structs.replace(answer, ts_init_ns=arrival_ns))
+            stamped.append(_as_written(msgspec.structs.replace(answer, ts_init_ns=arrival_ns)))
         # The crash may have come between two answers to this request. If inference says now what it said then, all
         # of it counts; if not (it was late then), what was recorded stands.
         if recorded is not None and stamped[: len(recorded)] != list(recorded):
@@ -337,6 +374,27 @@ class PaperShell:
         except TimeoutError:
             return delay_s <= 0.5 and not self._outside
         return False
+
+
+def _as_written(answer: Answer) -> Answer:
+    """An answer as the journal will give it back; a miss where it could not (NaN or a fraction where none belongs)."""
+    try:
+        written = decode(encode(answer))
+    except (DataError, TypeError, ValueError, OverflowError) as error:
+        written = None
+        detail = str(error)
+    else:
+        detail = "it does not read as it was written"
+    if written == answer:
+        return answer
+    return ForecastMissed(
+        request_id=answer.request_id,
+        symbol=answer.symbol,
+        model_id=answer.model_id,
+        reason="not_finite",
+        detail=detail,
+        ts_init_ns=answer.ts_init_ns,
+    )
 
 
 def _recorded_answers(records: Sequence[Record]) -> tuple[dict[str, list[Answer]], str]:
