@@ -1,0 +1,44 @@
+"""One seed to its problems: undisturbed, disturbed, audited, compared."""
+
+import shutil
+
+from daemon.replay import replay
+from tests.harness import disasters
+from tests.harness.auditor import Auditor, records_of
+from tests.harness.disasters import BALANCE, Durable, Scenario, disturbed, fills_of, undisturbed
+
+
+def audited(trial, problems):
+    """Fold what a trial wrote, and hold it against the trial's exchange and book."""
+    records = records_of(trial.folder, problems)
+    auditor = Auditor(trial.scenario, BALANCE).audit(records)
+    auditor.at_rest(trial.exchange, trial.engine.core.book, finished=trial.reason == "end of data")
+    problems.extend(auditor.problems)
+    again = replay(trial.folder)
+    if not again.identical or again.decisions_sha256 != trial.engine.decisions.hexdigest():
+        problems.append(f"replay differs: {again.difference}")
+    return len(records)
+
+
+def problems_of(seed, folder, monkeypatch, *, crashes=True):
+    """Everything that went wrong with one seed; empty = nothing."""
+    durable, problems = Durable(), []
+    monkeypatch.setattr("os.fdatasync", durable)
+    monkeypatch.setattr("os.fsync", durable)
+    scenario = Scenario(seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        whole = undisturbed(scenario, folder / "whole", durable, problems)
+        records = audited(whole, problems)
+        if crashes and not problems:
+            broken = disturbed(scenario, folder / "broken", durable, problems, records)
+            audited(broken, problems)
+            if broken.engine.decisions.hexdigest() != whole.engine.decisions.hexdigest():
+                problems.append("the interrupted run decided otherwise than the undisturbed one")
+            if fills_of(folder / "broken") != fills_of(folder / "whole"):
+                problems.append("the interrupted run traded otherwise than the undisturbed one")
+    except (disasters.Killed, AssertionError):
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it dies of is what the seed found
+        problems.append(f"{type(error).__name__}: {error}")
+    return problems
