@@ -1,6 +1,7 @@
 """The command line: `plimsoll`. Every command explains itself with --help and answers machines with --json."""
 
 import os
+import signal
 import sys
 
 import click
@@ -11,6 +12,9 @@ from daemon.commands.common import EXIT_FAILED
 
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: the service manager must not restart what cannot start."""
+
+EXIT_STOPPED = 130
+"""Stopped by Ctrl-C or SIGTERM where there was nothing to bring to an end in good order."""
 
 VERSION = "0.1.0"
 
@@ -48,12 +52,26 @@ for command in (
     cli.add_command(command)
 
 
+class Stopped(SystemExit):
+    """Ctrl-C or SIGTERM.
+
+    No KeyboardInterrupt: scikit-learn takes one for the end of training, and half-trained models would be published.
+    """
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    """Ctrl-C and SIGTERM are one wish. Commands that can end in good order put their own handler in place of this."""
+    raise Stopped(EXIT_STOPPED)
+
+
 def main() -> int:
     """Run a command; one clear line for every expected error.
 
     Returns:
-        0 = done, 1 = failed, 2 = wrong usage, 78 = the configuration cannot be obeyed.
+        0 = done, 1 = failed, 2 = wrong usage, 78 = the configuration cannot be obeyed, 130 = stopped.
     """
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     # Small models are fastest on one thread, and sums then always add up in the same order.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -61,9 +79,9 @@ def main() -> int:
         return int(cli.main(standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.exceptions.Abort:
+    except (Stopped, click.exceptions.Abort):
         click.echo("stopped", err=True)
-        return 130
+        return EXIT_STOPPED
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -307,10 +307,10 @@ def explain_json(config: Config) -> Table:
 
 
 def state_dir(config: Config) -> Path:
-    """Where journals, models and reports live; not made here."""
-    return Path(config.state).expanduser() if config.state else platformdirs.user_data_path("plimsoll")
+    """Where journals, models and reports live, as an absolute path; not made here."""
+    return Path(config.state).expanduser().absolute() if config.state else platformdirs.user_data_path("plimsoll")
 
 
 def store_url(config: Config) -> str:
     """The store's URL: the configured one, or SQLite in the state directory."""
-    return config.store.url or f"sqlite:///{state_dir(config).absolute() / 'plimsoll.db'}"
+    return config.store.url or f"sqlite:///{state_dir(config) / 'plimsoll.db'}"

@@ -4,6 +4,8 @@ Training never shares a process with trading: it loads learning libraries, uses 
 Run as ``python -m daemon.training STATE SEED`` with the configuration as JSON on standard input.
 """
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +22,9 @@ from daemon.state import State
 from models.registry import Loaded, Registry, Release
 
 OnProgress = Callable[[str, float], None]
+
+STOPPED = 130
+"""Exit status of a training process that was told to stop."""
 
 
 def find_models(
@@ -62,16 +67,26 @@ def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config)
 def _train_in_a_child(state: State, config: Config, *, console: Console, seed: int, quiet: bool) -> None:
     if not quiet:
         console.print("no models for this data yet: training the default ones")
-    command = [sys.executable, "-m", "daemon.training", str(state.folder), str(seed), "quiet" if quiet else "bar"]
-    done = subprocess.run(
+    # -P and PYTHONPATH: the child must find this very code, and stay in the user's folder, where relative paths begin.
+    command = [sys.executable, "-P", "-m", "daemon.training", str(state.folder), str(seed), "quiet" if quiet else "bar"]
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))))
+    # A process group of its own: Ctrl-C reaches this process alone, which then stops the child once and in order.
+    child = subprocess.Popen(
         command,
-        input=msgspec.json.encode(config),
-        stdout=sys.stderr.fileno(),
-        check=False,
-        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+        process_group=0,
     )
-    if done.returncode != 0:
-        raise ModelError(f"training failed (exit status {done.returncode}); the message above says why")
+    try:
+        child.communicate(msgspec.json.encode(config))
+    except BaseException:
+        # Stopped while waiting. The child must not outlive the lock that its parent holds on the state.
+        child.terminate()
+        child.wait()
+        raise
+    if child.returncode != 0:
+        raise ModelError(f"training failed (exit status {child.returncode}); the message above says why")
 
 
 def train(
@@ -129,17 +144,24 @@ def train_with_bar(
         )
 
 
-def _main() -> int:
-    from daemon.app import load_data
+def _stop(_signal: int, _frame: object) -> None:
+    """Leave at once, restoring the terminal. Not with KeyboardInterrupt: scikit-learn would go on and publish."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(STOPPED)
 
+
+def _main() -> int:
+    signal.signal(signal.SIGTERM, _stop)
     folder, seed, show = sys.argv[1:4]
     console = Console(stderr=True)
     try:
+        from daemon.app import load_data
+
         config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
         state = State(Path(folder))
         train_with_bar(state, config, load_data(config), seed=int(seed), console=console, quiet=show == "quiet")
     except TradingError as error:
-        console.print(f"training: {error}", style="red")
+        console.print(f"training: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     return 0
 

@@ -99,7 +99,11 @@ def paper(
     where = settings.open_state()
     with where.lock():
         result = asyncio.run(run_paper(loaded, options, where, console))
-        summary = conclude(loaded, result)
+        try:
+            summary = conclude(loaded, result)
+        except SystemExit:
+            console.print(f"run {result.run.name} is safe in its journal; `plimsoll report` writes what is missing")
+            raise
     if settings.as_json:
         emit(summary)
     else:

@@ -1,0 +1,89 @@
+"""Ctrl-C and SIGTERM at any moment of `plimsoll paper`: one line, a clean machine, nothing half done."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness.command import REPOSITORY, paper_arguments
+
+pytestmark = pytest.mark.timeout(120)
+
+# Trains like `plimsoll train`, and is told to stop while the neural network learns.
+STOPPED_IN_TRAINING = """
+import os, signal, sys
+from daemon import cli, training
+
+train = training.train
+NUMBER = signal.Signals[sys.argv[2]]
+
+def stopped(*arguments, **options):
+    def at(label, share):
+        if "mlp" in label:
+            os.kill(os.getpid(), NUMBER)
+    return train(*arguments, **options | {"on_progress": at})
+
+training.train = stopped
+sys.argv = ["plimsoll", "train", "--json", "--state", sys.argv[1]]
+sys.exit(cli.main())
+"""
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "daemon", *map(str, arguments)],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_models_that_were_stopped_in_training_are_not_published(number, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_IN_TRAINING, str(tmp_path), number],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1] == "stopped"
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("models/*/*/manifest.json"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_day_that_is_stopped_while_it_trains_leaves_no_process_and_no_model(number, tmp_path):
+    process = start("paper", "--headless", "--json", "--no-web", "--state", tmp_path, start_new_session=True)
+    while not (children := children_of(process.pid)):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    output, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert (output, errors.strip()) == ("", "stopped")
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not list(tmp_path.glob("models/*/*/manifest.json"))
+
+
+def test_a_relative_state_directory_is_taken_from_where_the_user_is(tmp_path):
+    """Training is a process of its own; both must mean the same directory."""
+    (tmp_path / "plimsoll.toml").write_text("[data]\ntrain_pct = 60\ncalibrate_pct = 38\ntrade_pct = 2\n")
+    (tmp_path / "daemon").mkdir()  # a folder of the user's must not be taken for the program
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "daemon", *map(str, paper_arguments(tmp_path, "here"))],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["report"] == str(tmp_path / "here" / "runs" / "0001" / "report" / "report.html")
+    assert list((tmp_path / "here" / "models").glob("*/*/manifest.json"))
