@@ -15,7 +15,7 @@ from rich.console import Console
 
 from adapters.exchange import Exchange, ExecutionModel
 from adapters.history import SpreadModel
-from bus.errors import ConfigError, NotSent
+from bus.errors import ConfigError, DataError, InvariantBroken, NotSent
 from bus.memory import MemoryBus
 from bus.messages import (
     AnyMessage,
@@ -31,7 +31,7 @@ from daemon import marketdata
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
 from daemon.engine import Engine, Watch, settle_memory
-from daemon.journal import read, segments
+from daemon.journal import Record, read, segments
 from daemon.marketdata import MarketData
 from daemon.paper import AskForecast, Latencies, PaperShell
 from daemon.service import Notifier
@@ -92,7 +92,7 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
     models = find_models(state, data, config, console=console, seed=options.seed, quiet=options.quiet)
     run = _choose_run(state, options)
     opening = opening_messages(config, data, models, options.seed)
-    recorded = list(read(run.journal)) if segments(run.journal) else []
+    recorded = _recorded(run)
     if recorded and recorded[0].message != opening[0]:
         raise ConfigError(
             f"run {run.name} in {state.folder} was started with other settings, models or data; "
@@ -170,6 +170,21 @@ def _choose_run(state: State, options: PaperOptions) -> Run:
     if last is not None and not last.finished and not options.new:
         return last
     return state.new_run()
+
+
+def _recorded(run: Run) -> list[Record]:
+    """What an unfinished run has on record.
+
+    Raises:
+        InvariantBroken: it cannot be read, so the run cannot be continued.
+    """
+    try:
+        return list(read(run.journal)) if segments(run.journal) else []
+    except DataError as error:
+        raise InvariantBroken(
+            f"run {run.name} cannot be continued, its journal was altered ({error}); restore {run.journal} from a "
+            "backup, or start a new run with --new"
+        ) from None
 
 
 def _pace(speed: float | None) -> str:
@@ -336,7 +351,8 @@ async def _surroundings(
 ) -> AsyncGenerator[None]:
     """Signals, the kill switch, the web page, the terminal view and the service manager."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, shell.stop, signal.Signals(number).name)
     async with contextlib.AsyncExitStack() as stack:
         if options.web and config.web.enabled:
@@ -373,8 +389,9 @@ async def _surroundings(
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
 
 class _Control:

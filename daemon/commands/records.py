@@ -26,7 +26,7 @@ def replay_command(settings: Settings, journal: str | None) -> int:
     console = Console()
     if result.identical:
         console.print(f"identical: {result.inputs:,} inputs gave the same {result.outputs:,} answers again")
-        console.print(f"decisions sha256 {result.decisions_sha256}")
+        console.print(f"decisions sha256 {result.decisions_sha256}", soft_wrap=True, highlight=False)
         return 0
     if not result.chain.intact:
         console.print(f"[red]the journal was altered[/]: {result.chain.reason} (record {result.chain.broken_at})")
@@ -90,8 +90,8 @@ def journal_show(settings: Settings, journal: str | None, first: int, count: int
     for record in journals.read(journal_of(settings.open_state(), journal)):
         if record.seq < first or (only is not None and type(record.message).__name__ != only):
             continue
-        kind = "in" if record.kind == journals.INPUT else "out"
-        emit({"seq": record.seq, "kind": kind, **(describe(record.message) or {})})
+        direction = "in" if record.kind == journals.INPUT else "out"
+        emit({"seq": record.seq, "direction": direction, **(describe(record.message) or {})})
         shown += 1
         if shown >= count:
             break

@@ -139,6 +139,37 @@ def test_an_altered_byte_in_a_journal_is_found_by_verify(trained, tmp_path):
     assert "ALTERED" in done.stdout
 
 
+@pytest.mark.parametrize("damage", ["byte", "header"])
+def test_a_damaged_journal_is_not_continued_and_the_way_out_works(trained, damage):
+    base, result = trained
+    state = fresh_state(base, f"damaged-{damage}")
+    journal = state / "runs" / "0001" / "journal"
+    shutil.copytree(result["journal"], journal)
+    segment = next(journal.glob("*.seg"))
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2 if damage == "byte" else 3] ^= 0x41
+    segment.write_bytes(data)
+
+    refused = plimsoll(*paper_arguments(base, state))
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "--new" in refused.stderr
+    assert bytes(data) == segment.read_bytes()
+
+    again = last_line(plimsoll(*paper_arguments(base, state, "--new")))
+    assert (again["run"], again["decisions_sha256"]) == ("0002", result["decisions_sha256"])
+
+
+def test_journal_show_says_of_every_record_whether_it_went_in_or_out(trained):
+    base, _ = trained
+    done = plimsoll("journal", "show", "--state", base / "state", "--count", "300")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert [line["seq"] for line in lines] == list(range(1, 301))
+    assert {line["direction"] for line in lines} == {"in", "out"}
+    assert {line["direction"] for line in lines if line["type"] in {"ModelAdmitted", "Quote"}} == {"in"}
+
+
 def test_the_kill_switch_holds_through_a_restart_until_it_is_lifted(trained):
     base, _ = trained
     state = fresh_state(base, "halted")
