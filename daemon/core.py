@@ -9,7 +9,6 @@ that is what replay, recovery and the equality of paper and live rest on. Whatev
 What is counted here and not said (late answers, unknown models) is in `counters`.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -148,7 +147,6 @@ class _ExitTried(msgspec.Struct, gc=False):
 class _Issued(msgspec.Struct, gc=False):
     """An interval whose truth is still to come."""
 
-    due_index: int
     model_id: str
     as_of_ns: int
     close_e5: int
@@ -166,7 +164,7 @@ class _Market:
         self.window = BarWindow(instrument.symbol, period_ns)
         self.bar_index = 0
         self.asked: dict[str, _Asked] = {}
-        self.issued: deque[_Issued] = deque()
+        self.issued: dict[int, list[_Issued]] = {}  # by the index of the bar that brings the truth
         self.calibrators: dict[tuple[str, int], tuple[Calibrator, CoverageTracker]] = {}
         self.active_model = ""
 
@@ -322,12 +320,7 @@ class Core:
 
     def _resolve(self, market: _Market, bar: Bar, out: list[AnyMessage]) -> None:
         """Hold the intervals that are due against the close that came, and let the calibrators learn from it."""
-        waiting = market.issued
-        for _ in range(len(waiting)):
-            issued = waiting.popleft()
-            if issued.due_index > market.bar_index:
-                waiting.append(issued)
-                continue
+        for issued in market.issued.pop(market.bar_index, ()):
             entry = market.calibrators.get((issued.model_id, issued.horizon.horizon))
             actual = bar.close_e5
             view = issued.horizon
@@ -445,7 +438,8 @@ class Core:
         )
         for view in horizons:
             due = asked.bar_index + view.horizon
-            market.issued.append(_Issued(due, forecast.model_id, forecast.as_of_ns, asked.close_e5, view))
+            issued = _Issued(forecast.model_id, forecast.as_of_ns, asked.close_e5, view)
+            market.issued.setdefault(due, []).append(issued)
         out: list[AnyMessage] = [calibrated]
         if active and not self.ended:
             for strategy in self.strategies:
