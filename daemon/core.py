@@ -361,7 +361,8 @@ class Core:
         for position in tuple(self.book.positions.values()):
             if flatten:
                 self._exit(position.position_id, "flatten", out)
-            elif position.stop_loss_e5 == 0 and self.now_ns - position.ts_open_ns > grace_ns:
+            elif position.stop_loss_e5 == 0 and self.now_ns - max(position.ts_told_ns, position.ts_open_ns) > grace_ns:
+                # Counted from when we were told: a deal that comes late brings its levels right behind it.
                 self._exit(position.position_id, "unprotected", out)
 
     # --- forecasts ---------------------------------------------------------------------------------------------

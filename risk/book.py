@@ -267,6 +267,7 @@ class Book:
                 symbol=fact.symbol,
                 side=fact.side,
                 ts_open_ns=fact.ts_event_ns,
+                ts_told_ns=fact.ts_init_ns,
                 client_order_id=fact.client_order_id,
                 strategy=order.strategy if order else "",
                 horizon=order.horizon if order else 0,

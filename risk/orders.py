@@ -84,7 +84,8 @@ class Position(msgspec.Struct, kw_only=True):
 
     `cost` is the sum of volume_e2 * price_e5 of what is open, `profit` the floating result of prices alone,
     `commission` and `swap` what was charged and not yet booked. `rate_e8` is the conversion rate at the last opening
-    deal, by which margin counts. `bars_held` counts closed bars of its symbol since it opened.
+    deal, by which margin counts. `bars_held` counts closed bars of its symbol since it opened. `ts_open_ns` is the
+    venue's time, `ts_told_ns` when we learnt of it (0 = it was there before).
     """
 
     position_id: str
@@ -101,6 +102,7 @@ class Position(msgspec.Struct, kw_only=True):
     profit: int = 0
     rate_e8: int = 0
     ts_open_ns: int = 0
+    ts_told_ns: int = 0
     levels_ns: int = 0
     bars_held: int = 0
     horizon: int = 0

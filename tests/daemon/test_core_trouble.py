@@ -27,7 +27,7 @@ from bus.messages import (
 )
 from bus.values import NS_PER_DAY, NS_PER_HOUR, NS_PER_S, OrderType, Side
 from daemon.core import Core, CoreSettings, StrategySettings
-from tests.harness import disasters  # noqa: F401  # brings a strategy whose entries rest
+from tests.harness.disasters import with_resting
 from tests.harness.paper import MODEL, START_NS, exchange, opening
 
 FRIDAY_NIGHT_NS = START_NS + 3 * NS_PER_DAY + 22 * NS_PER_HOUR  # an hour after the market has closed
@@ -175,7 +175,8 @@ def test_a_close_that_is_refused_again_and_again_is_repeated_ever_more_slowly():
 
 
 @pytest.mark.parametrize("level", [HaltLevel.CANCEL_ENTRIES, HaltLevel.FLATTEN])
-def test_an_entry_that_comes_to_rest_after_the_halt_is_withdrawn(level):
+def test_an_entry_that_comes_to_rest_after_the_halt_is_withdrawn(level, monkeypatch):
+    with_resting(monkeypatch)
     bench = Bench(StrategySettings(name="resting", params={"every_quotes": 1}))
     (order,) = bench.tell(quote(START_NS + 1), SubmitOrder)
     assert order.order_type in {OrderType.LIMIT, OrderType.STOP}
@@ -186,6 +187,25 @@ def test_an_entry_that_comes_to_rest_after_the_halt_is_withdrawn(level):
     assert [cancel.client_order_id for cancel in bench.tell(accepted, CancelOrder)] == [order.client_order_id]
     bench.refuse(order, START_NS + 4, code="TIMEOUT")
     assert bench.tell(ClockTick(ts_init_ns=START_NS + 5), CancelOrder)
+
+
+def test_a_position_of_which_we_learn_late_is_not_closed_before_its_levels_can_be_told():
+    bench = Bench()
+    late = 60 * NS_PER_S
+    at = START_NS + NS_PER_S
+    fill = OrderFilled(
+        deal_id="D1", client_order_id="X", order_id="O1", position_id="P1", symbol="EURUSD", side=Side.BUY,
+        volume_e2=1_000_000, price_e5=120_008, closing=False, cause="order", remaining_e2=1_000_000, commission=0,
+        gross_profit=0, booked_commission=0, booked_swap=0, conversion_fee=0, balance=1_000_000, bid_e5=120_000,
+        ask_e5=120_008, ts_event_ns=at, ts_init_ns=at + late,
+    )  # fmt: skip
+    bench.tell(quote(at))
+    assert not bench.tell(fill, Intent)
+
+    # Levels that do not come within the time allowed are a missing stop, whoever was late.
+    assert not bench.tell(quote(at + late + 9 * NS_PER_S), Intent)
+    (exit_order,) = bench.tell(quote(at + late + 11 * NS_PER_S), SubmitOrder)
+    assert exit_order.reason == "unprotected"
 
 
 def test_a_halt_before_the_first_quote_holds():

@@ -5,7 +5,7 @@ import shutil
 from daemon.replay import replay
 from tests.harness import disasters
 from tests.harness.auditor import Auditor, records_of
-from tests.harness.disasters import BALANCE, Durable, Scenario, disturbed, fills_of, undisturbed
+from tests.harness.disasters import BALANCE, Durable, Scenario, disturbed, fills_of, undisturbed, with_resting
 
 
 def audited(trial, problems):
@@ -25,6 +25,7 @@ def problems_of(seed, folder, monkeypatch, *, crashes=True):
     durable, problems = Durable(), []
     monkeypatch.setattr("os.fdatasync", durable)
     monkeypatch.setattr("os.fsync", durable)
+    with_resting(monkeypatch)
     scenario = Scenario(seed)
     shutil.rmtree(folder, ignore_errors=True)
     try:
