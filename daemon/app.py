@@ -44,6 +44,7 @@ from models.client import admissions
 from models.registry import Loaded
 from models.serve import Service
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_CONTROL_S = 0.2
 _WAIT_FOR_INFERENCE_S = 60.0
 _ANSWER_TIMEOUT_S = 30.0
@@ -351,7 +352,9 @@ async def _surroundings(
 ) -> AsyncGenerator[None]:
     """Signals, the kill switch, the web page, the terminal view and the service manager."""
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup: the user wants the day to outlive the terminal
     for number in before:
         loop.add_signal_handler(number, shell.stop, signal.Signals(number).name)
     async with contextlib.AsyncExitStack() as stack:

@@ -1,5 +1,6 @@
 """The command line: `plimsoll`. Every command explains itself with --help and answers machines with --json."""
 
+import errno
 import os
 import signal
 import sys
@@ -53,14 +54,14 @@ for command in (
 
 
 class Stopped(SystemExit):
-    """Ctrl-C or SIGTERM.
+    """Ctrl-C, SIGTERM, or a terminal that went away.
 
     No KeyboardInterrupt: scikit-learn takes one for the end of training, and half-trained models would be published.
     """
 
 
 def _stop(_signal: int, _frame: object) -> None:
-    """Ctrl-C and SIGTERM are one wish. Commands that can end in good order put their own handler in place of this."""
+    """All of them are one wish. Commands that can end in good order put their own handler in place of this."""
     raise Stopped(EXIT_STOPPED)
 
 
@@ -72,6 +73,8 @@ def main() -> int:
     """
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _stop)
     # Small models are fastest on one thread, and sums then always add up in the same order.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -91,6 +94,18 @@ def main() -> int:
     except TradingError as error:
         click.echo(f"plimsoll: {error}", err=True)
         return EXIT_FAILED
+    except OSError as error:
+        click.echo(f"plimsoll: {_words(error)}", err=True)
+        return EXIT_FAILED
+
+
+def _words(error: OSError) -> str:
+    """What the system refused, and what may be done about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"{where}{reason}; make room, then give the same command again: what the journal has is safe"
+    return f"{where}{reason}; `plimsoll doctor` may say more"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What follows a paper day, from its journal alone: the report, the database projection, the figures in one object."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bus.calendar import to_datetime
-from bus.errors import ConfigError
+from bus.errors import ConfigError, TradingError
 from bus.messages import AnyMessage, RunEnded, RunStarted
 from daemon.app import PaperResult
 from daemon.config import Config, explain, mask_url, store_url
@@ -145,11 +145,17 @@ def report_on(run: Run, config: Config | None = None, looked: Looked | None = No
     return write_report(folder, looked.adherence, context)
 
 
-def conclude(config: Config, result: PaperResult) -> PaperSummary:
-    """Report, project and sum up a paper day."""
+def conclude(config: Config, result: PaperResult, *, warn: Callable[[str], None]) -> PaperSummary:
+    """Report, project and sum up a paper day.
+
+    Args:
+        config: where report and database go.
+        result: how the day ended.
+        warn: told in one line what could not be done; the figures come nevertheless.
+    """
     looked = look(result.run.journal)
     report = str(report_on(result.run, config, looked).html) if config.report.enabled else ""
-    store = _project(config, result.run) if config.store.enabled else ""
+    store = _project(config, result.run, warn) if config.store.enabled else ""
     summary = looked.adherence.summary()
     counts = summary.counts
     return PaperSummary(
@@ -202,14 +208,25 @@ def _coverage(summary: Summary) -> Iterator[CoverageRow]:
             )
 
 
-def _project(config: Config, run: Run) -> str:
-    """Bring the database up to date with the journal; what it has already is skipped."""
+def _project(config: Config, run: Run, warn: Callable[[str], None]) -> str:
+    """Bring the database up to date with the journal; what it has already is skipped.
+
+    Returns:
+        Its URL without password; empty where the database does not take it, which costs nothing but the projection.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
     from adapters.store.store import Store  # SQLAlchemy: loaded when there is something to project
 
     url = store_url(config)
     records: Iterator[tuple[int, AnyMessage]] = ((record.seq, record.message) for record in read(run.journal))
-    with Store.open(url) as store:
-        store.apply(records)
+    try:
+        with Store.open(url) as store:
+            store.apply(records)
+    except (SQLAlchemyError, TradingError) as error:
+        reason = str(error).splitlines()[0]
+        warn(f"{mask_url(url)} was not brought up to date ({reason}); the journal of run {run.name} has it all")
+        return ""
     return mask_url(url)
 
 

@@ -1,12 +1,16 @@
 """What every command shares: its options, its output, its way to a run."""
 
 import functools
+import io
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import msgspec
+from rich.console import Console
 
 from bus.errors import ConfigError
 from daemon.config import Config, load, state_dir
@@ -61,6 +65,58 @@ def with_settings(command: Callable[..., int]) -> Callable[..., int]:
 def emit(data: Any) -> None:
     """Print one line of JSON."""
     click.echo(msgspec.json.encode(data).decode())
+
+
+class Outlet(io.TextIOBase):
+    """A stream that may be closed at any time: by `| head`, a lost connection, a full disk.
+
+    Nobody reading is no reason to stop trading, so what cannot be written is left out from then on.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Write to `stream`; None is what Python gives a process that was started without one."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or from the first failure on do nothing."""
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._give_up(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        """Whether somebody may be watching."""
+        return self._stream is not None and not self._stream.closed and self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's file descriptor."""
+        if self._stream is None:
+            raise OSError("no stream")
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the stream: decides whether boxes can be drawn."""
+        return self._stream.encoding if self._stream is not None else "utf-8"
+
+    def _give_up(self, stream: TextIO) -> None:
+        self._stream = None
+        if not stream.closed:
+            # What is still in its buffer must not fail once more when the process ends.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def console_for(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """A console for a command that runs long, on a stream that may be closed."""
+    return Console(file=Outlet(sys.stderr if stderr else sys.stdout), soft_wrap=soft_wrap)  # pyright: ignore[reportArgumentType]
 
 
 def run_of(state: State, name: str | None) -> Run:

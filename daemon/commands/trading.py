@@ -4,11 +4,10 @@ import asyncio
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bus.errors import ConfigError
 from bus.messages import HaltLevel
-from daemon.commands.common import Settings, emit, with_settings
+from daemon.commands.common import Settings, console_for, emit, with_settings
 
 # --- paper -----------------------------------------------------------------------------------------------------
 
@@ -87,7 +86,7 @@ def paper(
         execution__pace=pace,
     )
     # Standard output carries the JSON line and nothing else.
-    console = Console(stderr=settings.as_json, soft_wrap=headless)
+    console = console_for(stderr=settings.as_json, soft_wrap=headless)
     options = PaperOptions(
         speed=loaded.execution.speed,
         headless=headless,
@@ -100,7 +99,7 @@ def paper(
     with where.lock():
         result = asyncio.run(run_paper(loaded, options, where, console))
         try:
-            summary = conclude(loaded, result)
+            summary = conclude(loaded, result, warn=console_for(stderr=True, soft_wrap=True).print)
         except SystemExit:
             console.print(f"run {result.run.name} is safe in its journal; `plimsoll report` writes what is missing")
             raise
@@ -138,7 +137,7 @@ def train(settings: Settings, path: Path | None, symbols: tuple[str, ...], clock
     )
     where = settings.open_state()
     where.create()
-    console = Console(stderr=True)
+    console = console_for(stderr=True)
     releases = train_with_bar(
         where, loaded, load_data(loaded), seed=loaded.models.seed, console=console, quiet=settings.as_json
     )
@@ -169,7 +168,7 @@ def infer(settings: Settings, bus_url: str | None) -> int:
     markets = sorted({(entry.symbol, entry.period_ns) for entry in registry.list()})
     releases = [registry.load(*market) for market in markets]
     artifacts = [artifact for release in releases if release is not None for artifact in release.artifacts]
-    asyncio.run(run_inference(loaded, artifacts, Console(stderr=settings.as_json)))
+    asyncio.run(run_inference(loaded, artifacts, console_for(stderr=settings.as_json)))
     if settings.as_json:
         emit({"served": [artifact.model_id for artifact in artifacts]})
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.command import REPOSITORY, paper_arguments
+from tests.harness.command import CONFIG, REPOSITORY, fresh_state, paper_arguments
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -87,3 +87,70 @@ def test_a_relative_state_directory_is_taken_from_where_the_user_is(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["report"] == str(tmp_path / "here" / "runs" / "0001" / "report" / "report.html")
     assert list((tmp_path / "here" / "models").glob("*/*/manifest.json"))
+
+
+def day(base, name, *more):
+    """The command of a day that needs no training, and its environment's state directory."""
+    return [sys.executable, "-m", "daemon", *map(str, paper_arguments(base, fresh_state(base, name), *more))]
+
+
+def test_output_that_nobody_reads_any_more_does_not_stop_the_day(trained):
+    base, _ = trained
+    arguments = [each for each in day(base, "unread") if each != "--json"]
+    with subprocess.Popen(
+        arguments, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+
+    assert (process.returncode, errors) == (0, "")
+    assert (base / "unread" / "runs" / "0001" / "finished").exists()
+    assert (base / "unread" / "runs" / "0001" / "report" / "report.html").is_file()
+
+
+def test_a_lost_terminal_stops_the_day_in_good_order(trained):
+    base, _ = trained
+    process = subprocess.Popen(
+        day(base, "hangup", "--pace", "60000x"),
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not any((base / "hangup" / "runs").glob("*/journal/*.seg")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGHUP)
+    output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 0, errors
+    assert json.loads(output)["ended"] == "SIGHUP"
+
+
+def test_a_full_disk_is_one_line_and_the_day_goes_on_when_there_is_room(trained):
+    """The size of a file is limited here: the same refusal for the program, and the machine stays whole."""
+    base, whole = trained
+    arguments = day(base, "full")
+    limited = subprocess.run(
+        ["bash", "-c", 'ulimit -f 600; trap "" XFSZ; exec "$@"', "bash", *arguments],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert limited.returncode == 1
+    assert limited.stderr.count("\n") == 1
+    assert "make room" in limited.stderr
+
+    done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["decisions_sha256"] == whole["decisions_sha256"]
+
+
+def test_a_database_that_takes_nothing_costs_only_the_projection(trained):
+    base, whole = trained
+    arguments = day(base, "no-store", "--config", base / "no-store.toml")
+    (base / "no-store.toml").write_text(CONFIG + '[store]\nurl = "sqlite:////proc/none/plimsoll.db"\n')
+    done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "was not brought up to date" in done.stderr
+    result = json.loads(done.stdout)
+    assert (result["store"], result["decisions_sha256"]) == ("", whole["decisions_sha256"])
