@@ -26,7 +26,7 @@ from bus.messages import (
 )
 from bus.port import Bus
 from bus.series import BarSeries
-from bus.values import NS_PER_MS, NS_PER_S, Instrument
+from bus.values import NS_PER_MS, NS_PER_S, PRICE_SCALE, Instrument, quote_to_account_rate_e8
 from daemon import marketdata
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
@@ -45,6 +45,7 @@ from models.registry import Loaded
 from models.serve import Service
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOTES_SHOWN = 5
 _POLL_CONTROL_S = 0.2
 _WAIT_FOR_INFERENCE_S = 60.0
 _ANSWER_TIMEOUT_S = 30.0
@@ -90,6 +91,7 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
     """
     began_s = time.monotonic()
     data = load_data(config)
+    _say_what_is_missing(config, data, options, console)
     models = find_models(state, data, config, console=console, seed=options.seed, quiet=options.quiet)
     run = _choose_run(state, options)
     opening = opening_messages(config, data, models, options.seed)
@@ -171,6 +173,24 @@ def _choose_run(state: State, options: PaperOptions) -> Run:
     if last is not None and not last.finished and not options.new:
         return last
     return state.new_run()
+
+
+def _say_what_is_missing(config: Config, data: MarketData, options: PaperOptions, console: Console) -> None:
+    """Rows that were left out; and, however quiet, symbols that nothing values in the account's currency."""
+    instruments = _instruments(config, data)
+    anything = {each.symbol: PRICE_SCALE for each in instruments}
+    for each in instruments:
+        if quote_to_account_rate_e8(each.quote, config.account.currency, instruments, anything) is None:
+            line = (
+                f"{each.symbol}: every order will be refused, for no symbol in the data links {each.quote} to the "
+                f"account's {config.account.currency}; give data of one that does, or set account.currency"
+            )
+            console.print(line, soft_wrap=True, markup=False)
+    if not options.quiet:
+        for note in data.notes[:_NOTES_SHOWN]:
+            console.print(note, soft_wrap=True, markup=False)
+        if len(data.notes) > _NOTES_SHOWN:
+            console.print(f"and {len(data.notes) - _NOTES_SHOWN} more files or rows left out")
 
 
 def _recorded(run: Run) -> list[Record]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adapters import history
-from adapters.history import SpreadModel
+from adapters.history import Note, SpreadModel
 from bus.calendar import to_datetime
 from bus.errors import DataError
 from bus.messages import Bar, Quote
@@ -44,16 +44,16 @@ class SymbolData:
 
     def train(self, split: Split) -> BarSeries:
         """Bars to learn from."""
-        return self.bars.slice(0, self._at(split.train_end_ns))
+        return self.bars.slice(0, self.index(split.train_end_ns))
 
     def calibrate(self, split: Split) -> BarSeries:
         """Bars to calibrate on."""
-        return self.bars.slice(self._at(split.train_end_ns), self._at(split.calibrate_end_ns))
+        return self.bars.slice(self.index(split.train_end_ns), self.index(split.calibrate_end_ns))
 
     def history(self, split: Split) -> list[Bar]:
         """The last bars before trading starts, as messages: what a forecast may look back on."""
-        stop = self._at(split.calibrate_end_ns)
-        return [_bar(self.bars, row) for row in range(max(0, stop - REQUEST_BARS), stop)]
+        stop = self.index(split.calibrate_end_ns)
+        return [_as_message(self.bars, row) for row in range(max(0, stop - REQUEST_BARS), stop)]
 
     def trade_rows(self, split: Split) -> tuple[int, int]:
         """First (included) and last (excluded) row of the source that is traded on."""
@@ -65,7 +65,8 @@ class SymbolData:
         start, stop = self.trade_rows(split)
         return history.quotes(self.series, spread=self.spread, start=start, stop=stop)
 
-    def _at(self, ts_ns: int) -> int:
+    def index(self, ts_ns: int) -> int:
+        """The first bar that opens at `ts_ns` or later."""
         return int(np.searchsorted(self.bars.ts_open_ns, ts_ns))
 
 
@@ -78,6 +79,8 @@ class MarketData:
     period_ns: int
     description: str
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    """What was left out of the files, and why: one line each."""
 
     def trade_quotes(self) -> Iterator[Quote]:
         """Quotes of all symbols merged in order of time; of equal times, in order of symbols."""
@@ -121,12 +124,14 @@ def load(
     Raises:
         DataError: nothing readable, a symbol missing, or too little data for the split.
     """
+    notes: list[str] = []
     if path is None:
         found: list[BarSeries | TickSeries] = [history.sample()]
         source = "EURUSD hourly bars from the sample extra"
     else:
         only = symbols[0] if len(symbols) == 1 else None
-        found = list(history.read(path, symbol=only, clock=clock))
+        read = history.load(path, symbol=only, clock=clock)
+        found, notes = list(read.series), [_words(note, path) for note in read.notes]
         source = path.name
     if symbols:
         missing = sorted(set(symbols) - {series.symbol for series in found})
@@ -148,6 +153,8 @@ def load(
                 digest.update(column.tobytes())
     longest = max(data, key=lambda each: len(each.bars)).bars
     split = _split(longest, train_pct, calibrate_pct, source)
+    for each in data:
+        _check_parts(each, split, source)
     first, last = to_datetime(int(longest.ts_open_ns[0])), to_datetime(int(longest.ts_open_ns[-1]))
     names = ", ".join(each.symbol for each in data)
     return MarketData(
@@ -156,7 +163,14 @@ def load(
         period_ns=period_ns,
         description=f"{source}: {names}, {len(longest):,} bars from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
         fingerprint=digest.hexdigest()[:16],
+        notes=tuple(notes),
     )
+
+
+def _words(note: Note, path: Path) -> str:
+    origin = Path(note.origin)
+    name = origin.relative_to(path) if origin != path and origin.is_relative_to(path) else origin.name
+    return f"{name}: {f'{note.rows:,} rows left out, ' if note.rows else 'left out, '}{note.reason}"
 
 
 def _own_period_ns(found: Sequence[BarSeries | TickSeries], source: str) -> int:
@@ -172,10 +186,33 @@ def _split(bars: BarSeries, train_pct: int, calibrate_pct: int, source: str) -> 
     train_end, calibrate_end = n * train_pct // 100, n * (train_pct + calibrate_pct) // 100
     if train_end < SMALLEST_TRAIN_BARS or n - calibrate_end < SMALLEST_TRADE_BARS:
         raise DataError(
-            f"{source}: {n} bars are too few: {train_pct} % to learn from must be at least {SMALLEST_TRAIN_BARS} and "
-            f"{100 - train_pct - calibrate_pct} % to trade at least {SMALLEST_TRADE_BARS}; give more data"
+            f"{source}: {_bars(n)} of {bars.period_ns // NS_PER_S} s {'is' if n == 1 else 'are'} too few: the "
+            f"{train_pct} % to learn from must be at least {SMALLEST_TRAIN_BARS} and the "
+            f"{100 - train_pct - calibrate_pct} % to trade at least {SMALLEST_TRADE_BARS}; give more data, or set "
+            "data.period_s to make shorter bars of ticks"
         )
     return Split(train_end_ns=int(bars.ts_open_ns[train_end]), calibrate_end_ns=int(bars.ts_open_ns[calibrate_end]))
+
+
+def _check_parts(data: SymbolData, split: Split, source: str) -> None:
+    """Every symbol needs its own bars in every part of the one split."""
+    needed = (
+        ("learn from", len(data.train(split)), SMALLEST_TRAIN_BARS),
+        ("calibrate on", len(data.calibrate(split)), SMALLEST_TRADE_BARS),
+        ("trade", len(data.bars) - data.index(split.calibrate_end_ns), SMALLEST_TRADE_BARS),
+    )
+    for purpose, there, smallest in needed:
+        if there < smallest:
+            raise DataError(
+                f"{source}: {data.symbol} has {_bars(there)} to {purpose}, at least {smallest} are needed: learning "
+                f"ends at {to_datetime(split.train_end_ns):%Y-%m-%d} and trading begins at "
+                f"{to_datetime(split.calibrate_end_ns):%Y-%m-%d} for all symbols; give data over the same time, or "
+                "name the symbols to take with --symbol"
+            )
+
+
+def _bars(n: int) -> str:
+    return f"{n} bar" if n == 1 else f"{n} bars"
 
 
 def build_bars(series: BarSeries | TickSeries, spread: SpreadModel, period_ns: int) -> BarSeries:
@@ -207,7 +244,7 @@ def build_bars(series: BarSeries | TickSeries, spread: SpreadModel, period_ns: i
     )
 
 
-def _bar(bars: BarSeries, row: int) -> Bar:
+def _as_message(bars: BarSeries, row: int) -> Bar:
     ts_open_ns = int(bars.ts_open_ns[row])
     return Bar(
         symbol=bars.symbol,

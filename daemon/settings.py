@@ -1,12 +1,13 @@
 """Every setting there is, with its unit in its name, its default and its bounds. `daemon.config` fills them."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from adapters.exchange.model import ExecutionModel
+from adapters.history.clocks import check_clock
 from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
 from risk.policy import Policy
@@ -73,7 +74,12 @@ class DataSection(Section, frozen=True, kw_only=True):
     trade_pct: Annotated[int, Meta(ge=1, le=98)] = 20
 
     def __post_init__(self) -> None:
-        """Refuse parts that are not the whole."""
+        """Refuse a clock that nobody keeps, and parts that are not the whole."""
+        if self.clock:
+            try:
+                check_clock(self.clock)
+            except DataError as error:
+                raise ValueError(f"clock = {self.clock!r}: {error}") from None
         total = self.train_pct + self.calibrate_pct + self.trade_pct
         if total != 100:
             raise ValueError(f"train_pct + calibrate_pct + trade_pct = {total}; they must add up to 100")
@@ -203,6 +209,37 @@ class ReportSection(Section, frozen=True, kw_only=True):
     folder: str = ""
 
 
+class CTraderSection(Section, frozen=True, kw_only=True):
+    """The broker: the application that asks, and where its tokens rest. No secret stands in this file.
+
+    Attributes:
+        environment: demo or live accounts.
+        client_id: of the application registered with the broker.
+        client_secret_file: a file of mode 0600 with the application's secret; empty = systemd's credential
+            ``plimsoll-ctrader-client-secret`` where there is one, else what `plimsoll auth login` asked for.
+        scope: trading, or accounts = look only.
+        redirect_port: where the browser brings the consent; register ``http://127.0.0.1:PORT/callback``.
+        consent_url: where the user allows the application to act.
+        token_url: issues and refreshes tokens; http is allowed on loopback only.
+        ca_file: a private authority for connections to the broker; empty = the machine's.
+        token_file: the sealed store; empty = ``ctrader/tokens`` in the state directory.
+        token_key: where the store's key rests: auto, keyring, credential (systemd), or file.
+        token_key_file: the key's file; empty = one for this store in the user's configuration directory.
+    """
+
+    environment: Literal["demo", "live"] = "demo"
+    client_id: Annotated[str, Meta(pattern="^[!-~]{0,200}$")] = ""
+    client_secret_file: str = ""
+    scope: Literal["trading", "accounts"] = "trading"
+    redirect_port: Annotated[int, Meta(ge=1, le=65_535)] = 8723
+    consent_url: str = "https://id.ctrader.com/my/settings/openapi/grantingaccess/"
+    token_url: str = "https://openapi.ctrader.com/apps/token"  # noqa: S105 (a URL)
+    ca_file: str = ""
+    token_file: str = ""
+    token_key: Literal["auto", "keyring", "credential", "file"] = "auto"  # noqa: S105 (a place)
+    token_key_file: str = ""
+
+
 class Config(Section, frozen=True, kw_only=True):
     """Everything that can be set.
 
@@ -229,6 +266,7 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()
     report: ReportSection = ReportSection()
+    ctrader: CTraderSection = CTraderSection()
     instruments: dict[str, Instrument] = {}
     profile: str = "dev"
     file: str = ""

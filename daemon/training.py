@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bus.calendar import to_datetime
 from bus.errors import ModelError, TradingError
 from daemon.config import Config
 from daemon.marketdata import MarketData, SymbolData
@@ -46,8 +47,17 @@ def find_models(
             raise ModelError(
                 f"training gave no model for {symbol.symbol} that fits this run; see `plimsoll models list`"
             )
+        if not quiet:
+            console.print(_learnt(symbol.symbol, loaded), soft_wrap=True, highlight=False)
         found.append(loaded)
     return tuple(found)
+
+
+def _learnt(symbol: str, loaded: Loaded) -> str:
+    """What the model that trades has learnt from, which may be other data than the one that is traded."""
+    window = next(each.manifest.training for each in loaded.artifacts if each.model_id == loaded.active)
+    first, last = to_datetime(window.first_ts_ns), to_datetime(window.last_ts_ns)
+    return f"{symbol}: {loaded.active} trades, learnt from {window.bars:,} bars of {first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
 def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config) -> Loaded | None:

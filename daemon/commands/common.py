@@ -12,6 +12,7 @@ import click
 import msgspec
 from rich.console import Console
 
+import strategies
 from bus.errors import ConfigError
 from daemon.config import Config, load, state_dir
 from daemon.state import Run, State
@@ -34,9 +35,15 @@ class Settings(msgspec.Struct, kw_only=True):
             given["state"] = str(self.state)
         return load(self.config, profile=self.profile, overrides=given)
 
+    def load_to_trade(self, **overrides: Any) -> Config:
+        """`load`, and check what only trading needs: the strategy and its parameters."""
+        config = self.load(**overrides)
+        strategies.load(config.strategy.name, config.strategy.params)
+        return config
+
     def open_state(self) -> State:
-        """The state directory."""
-        return State(state_dir(self.load()))
+        """The state directory. Named on the command line it needs no configuration: a kill switch must not either."""
+        return State(state_dir(self.load()) if self.state is None else self.state.expanduser().absolute())
 
 
 def with_settings(command: Callable[..., int]) -> Callable[..., int]:

@@ -107,7 +107,7 @@ def config_show(settings: Settings) -> int:
 @with_settings
 def config_check(settings: Settings) -> int:
     """Check a configuration: unknown keys, wrong types and impossible values are named with a suggestion."""
-    settings.load()
+    settings.load_to_trade()
     if settings.as_json:
         emit({"ok": True})
     else:

@@ -76,7 +76,7 @@ def paper(
     from daemon.app import PaperOptions, run_paper
     from daemon.paperday import conclude, print_conclusion
 
-    loaded = settings.load(
+    loaded = settings.load_to_trade(
         data__path=None if path is None else str(path.resolve()),
         data__symbols=tuple(symbol.upper() for symbol in symbols),
         data__clock=clock,

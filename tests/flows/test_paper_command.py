@@ -184,6 +184,34 @@ def test_the_kill_switch_holds_through_a_restart_until_it_is_lifted(trained):
     assert last_line(plimsoll(*paper_arguments(base, state)))["trades"] > 0
 
 
+def test_the_kill_switch_needs_no_sound_configuration(tmp_path):
+    (tmp_path / "broken.toml").write_text("[risk\n")
+    options = ("--operator", "mo", "--reason", "testing", "--config", tmp_path / "broken.toml")
+    done = plimsoll("halt", "--state", tmp_path, *options)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "halt.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[strategy]\nname = "interva"\n', "did you mean 'interval'"),
+        ("[strategy.params]\nhorizons = 4\n", "did you mean 'horizon'"),
+        ('[data]\nclock = "mars"\n', "clock = 'mars'"),
+    ],
+)
+def test_what_no_day_can_begin_with_is_found_by_config_check_and_leaves_no_run(text, message, tmp_path):
+    (tmp_path / "c.toml").write_text(text)
+    options = ("--config", tmp_path / "c.toml", "--state", tmp_path / "state")
+    for command in (("config", "check"), ("paper", "--headless", "--no-web")):
+        done = plimsoll(*command, *options)
+        assert done.returncode == 78
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "state").exists()
+
+
 def test_two_processes_cannot_trade_on_one_state(trained):
     base, _ = trained
     state = fresh_state(base, "shared")
