@@ -33,8 +33,9 @@ class Kind(enum.IntEnum):
     """What a request is for: the order in which waiting ones leave, and the bucket they leave through."""
 
     ORDER = 0
-    DATA = 1
-    HISTORY = 2
+    LOGIN = 1  # the session's own requests
+    DATA = 2
+    HISTORY = 3
 
 
 ORDER_TYPES: frozenset[int] = frozenset(

@@ -36,26 +36,33 @@ class Patience(NamedTuple):
     answer_s: int
 
 
-PATIENCE = {Kind.ORDER: Patience(1, 10), Kind.DATA: Patience(10, 20), Kind.HISTORY: Patience(60, 30)}
+PATIENCE = {
+    Kind.ORDER: Patience(1, 10),
+    Kind.LOGIN: Patience(10, 20),
+    Kind.DATA: Patience(10, 20),
+    Kind.HISTORY: Patience(60, 30),
+}
 
 
 class Request:
     """One request in the table. Holds its bytes only until they are written: they may hold a token."""
 
-    __slots__ = ("account_id", "deadline_ns", "frame", "handed_out", "kind", "msg_id", "number", "own", "payload_type")
+    __slots__ = ("account_id", "deadline_ns", "frame", "handed_out", "kind", "msg_id", "number", "payload_type")
 
-    def __init__(
-        self, number: int, msg_id: str, message: Any, account_id: int, kind: Kind, deadline_ns: int, *, own: bool
-    ) -> None:
+    def __init__(self, number: int, msg_id: str, message: Any, account_id: int, kind: Kind, deadline_ns: int) -> None:
         self.number = number
         self.msg_id = msg_id
         self.payload_type: int = message.payloadType
         self.account_id = account_id
         self.kind = kind
         self.deadline_ns = deadline_ns
-        self.own = own
         self.frame: bytes | None = encode_frame(encode_envelope(message, msg_id))
         self.handed_out = False
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the session's own, of which nobody else is told."""
+        return self.kind is Kind.LOGIN
 
 
 class Requests:
@@ -78,22 +85,21 @@ class Requests:
         """Whether this process made an id."""
         return msg_id.startswith(self._prefix)
 
-    def add(self, message: Any, account_id: int, kind: Kind, now_ns: int, *, own: bool = False) -> Request:
+    def add(self, message: Any, account_id: int, kind: Kind, now_ns: int) -> Request:
         """Take a request in and write it at once if it may leave.
 
         Args:
             message: the request.
             account_id: account that it concerns; 0 = none.
-            kind: bucket and rank.
+            kind: bucket and rank; what is a login is kept however full and slow it is.
             now_ns: the time.
-            own: True = the session's, goes before others of its kind and is not told to anybody.
 
         Raises:
             RateLimited: its type is paused for longer than it may wait.
             NotSent: too many are waiting.
             ProtocolError: "ours", it cannot be encoded.
         """
-        queue = self._waiting[kind]
+        own = kind is Kind.LOGIN
         if sum(map(len, self._waiting.values())) >= MOST_WAITING and not own:
             raise NotSent(f"{MOST_WAITING} requests are waiting for their turn already; ask for less")
         deadline_ns = now_ns + PATIENCE[kind].unsent_s * NS_PER_S
@@ -101,14 +107,11 @@ class Requests:
         if paused_ns > deadline_ns and not own:
             raise RateLimited((paused_ns - now_ns) / NS_PER_S)
         number = self._last_number + 1
-        request = Request(number, f"{self._prefix}{number}", message, account_id, kind, deadline_ns, own=own)
+        request = Request(number, f"{self._prefix}{number}", message, account_id, kind, deadline_ns)
         self._last_number = number
         self._table[request.msg_id] = request
         heapq.heappush(self._deadlines, (deadline_ns, number, False, request))
-        if own:
-            queue.appendleft(request)
-        else:
-            queue.append(request)
+        self._waiting[kind].append(request)
         self.pump(now_ns)
         return request
 

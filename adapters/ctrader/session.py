@@ -212,7 +212,7 @@ class Session:
         if account_id and not self.is_logged_in(account_id):
             raise NotSent(f"account {account_id} is not logged in; nothing is kept for later")
         by_type = kind_of(number)
-        if kind is None or by_type is Kind.HISTORY:
+        if kind is None or kind is Kind.LOGIN or by_type is Kind.HISTORY:
             kind = by_type
         return self._requests.add(message, account_id, kind, now_ns).number
 
@@ -302,12 +302,12 @@ class Session:
     def _greet(self, now_ns: int) -> None:
         self.link = Link.GREETING
         message = openapi.ProtoOAApplicationAuthReq(clientId=self._client_id, clientSecret=self._client_secret)
-        self._requests.add(message, 0, Kind.DATA, now_ns, own=True)
+        self._requests.add(message, 0, Kind.LOGIN, now_ns)
 
     def _log_in_where_due(self, now_ns: int) -> None:
         for account_id, token in self._logins.due(now_ns):
             message = openapi.ProtoOAAccountAuthReq(ctidTraderAccountId=account_id, accessToken=token)
-            self._logins.asked(account_id, self._requests.add(message, account_id, Kind.DATA, now_ns, own=True).number)
+            self._logins.asked(account_id, self._requests.add(message, account_id, Kind.LOGIN, now_ns).number)
 
     def _authorisation(self, request: Request, code: str, text: str, message: Any, now_ns: int) -> None:
         """The session's own question was answered; an empty code is yes."""

@@ -111,18 +111,18 @@ class Peer:
         return number, envelope.client_msg_id
 
     def open(self, *accounts):
-        """Connect and log accounts in; returns all events."""
+        """Connect and log accounts in, in as much time as it takes; returns all events."""
         for account in accounts:
             self.session.login(account, f"token-{account}", self.now)
         self.connect()
-        (hello,) = self.sent()
-        events = self.tell((openapi.ProtoOAApplicationAuthRes(), hello.client_msg_id))
-        while pending := [each for each in self.sent() if each.payload_type == model.PROTO_OA_ACCOUNT_AUTH_REQ]:
-            for each in pending:
-                answer = openapi.ProtoOAAccountAuthRes(ctidTraderAccountId=each.message.ctidTraderAccountId)
-                events += self.tell((answer, each.client_msg_id))
-            if self.session.next_timer_ns() - self.now < S:
-                events += self.wait()
+        events = []
+        while self.session.next_timer_ns() is not None and not all(map(self.session.is_logged_in, accounts)):
+            for each in self.sent() or events.extend(self.wait()) or self.sent():
+                if each.payload_type == model.PROTO_OA_APPLICATION_AUTH_REQ:
+                    events += self.tell((openapi.ProtoOAApplicationAuthRes(), each.client_msg_id))
+                elif each.payload_type == model.PROTO_OA_ACCOUNT_AUTH_REQ:
+                    answer = openapi.ProtoOAAccountAuthRes(ctidTraderAccountId=each.message.ctidTraderAccountId)
+                    events += self.tell((answer, each.client_msg_id))
         return events
 
 
