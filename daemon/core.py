@@ -21,13 +21,10 @@ from bus.messages import (
     AnyMessage,
     Bar,
     CalibratedForecast,
-    CalibratedHorizon,
     CancelOrder,
     ClockTick,
     Forecast,
     ForecastMissed,
-    ForecastRequested,
-    ForecastResolved,
     HaltLatched,
     HaltLevel,
     HaltLifted,
@@ -53,13 +50,10 @@ from bus.messages import (
     VenueFact,
 )
 from bus.values import NS_PER_S, PRICE_SCALE, Instrument
-from models.bars import BarBuilder, BarWindow
-from models.conformal import Calibrator, score, step_for
+from daemon.market import Counters, Market
 from risk.book import Book
-from risk.coverage import CoverageTracker
 from risk.gate import review
 from risk.halt import Halts
-from risk.marks import possible
 from risk.policy import Policy
 from risk.reconcile import compare
 from risk.sizing import SizingSettings
@@ -113,60 +107,11 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     data: str = ""
 
 
-class Counters(msgspec.Struct):
-    """What the core met and did not act on.
-
-    `forecasts_unasked` counts answers to no request, of no admitted model, about another bar, or told before.
-    """
-
-    forecasts_late: int = 0
-    forecasts_unasked: int = 0
-    forecasts_impossible: int = 0
-    facts_repeated: int = 0
-    quotes_unknown: int = 0
-    quotes_impossible: int = 0
-
-
-class _Asked(msgspec.Struct, gc=False):
-    """A request in flight, the bar it was asked on, and the models that answered."""
-
-    bar_index: int
-    as_of_ns: int
-    close_e5: int
-    deadline_ns: int
-    answered: list[str]
-
-
 class _ExitTried(msgspec.Struct, gc=False):
     """When the core last asked to close a position, and how long it waits before it asks again."""
 
     at_ns: int
     pause_ns: int
-
-
-class _Issued(msgspec.Struct, gc=False):
-    """An interval whose truth is still to come."""
-
-    model_id: str
-    as_of_ns: int
-    close_e5: int
-    horizon: CalibratedHorizon
-
-
-class _Market:
-    """What the core keeps for one symbol: bars, requests in flight, intervals waiting for their truth."""
-
-    __slots__ = ("active_model", "asked", "bar_index", "builder", "calibrators", "instrument", "issued", "window")
-
-    def __init__(self, instrument: Instrument, period_ns: int) -> None:
-        self.instrument = instrument
-        self.builder = BarBuilder(instrument.symbol, period_ns)
-        self.window = BarWindow(instrument.symbol, period_ns)
-        self.bar_index = 0
-        self.asked: dict[str, _Asked] = {}
-        self.issued: dict[int, list[_Issued]] = {}  # by the index of the bar that brings the truth
-        self.calibrators: dict[tuple[str, int], tuple[Calibrator, CoverageTracker]] = {}
-        self.active_model = ""
 
 
 class Core:
@@ -176,7 +121,7 @@ class Core:
         self.now_ns = 0
         self.counters = Counters()
         self.ended = False
-        self._markets: dict[str, _Market] = {}
+        self._markets: dict[str, Market] = {}
         self._run: RunStarted | None = None
         self._quote_strategies: tuple[Strategy, ...] = ()
         self._watch_quotes = False
@@ -220,7 +165,7 @@ class Core:
         self.halts = Halts()
         self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
-        self._markets = {entry.symbol: _Market(entry, run.period_ns) for entry in run.instruments}
+        self._markets = {entry.symbol: Market(entry, run.period_ns, self.counters) for entry in run.instruments}
         self.view = CoreView(self)
         self._handlers = {
             Quote: self._on_quote,
@@ -290,61 +235,18 @@ class Core:
             market.window.append(bar)
         return NOTHING
 
-    def _close_bar(self, market: _Market, bar: Bar, out: list[AnyMessage]) -> None:
+    def _close_bar(self, market: Market, bar: Bar, out: list[AnyMessage]) -> None:
         out.append(bar)
-        market.window.append(bar)
-        market.bar_index += 1
+        market.close(bar)
         self.book.on_bar(bar.symbol)
-        self._resolve(market, bar, out)
+        out.extend(market.resolve(bar, self.now_ns))
         if self.ended:
             return
         for strategy in self.strategies:
             self._decide(strategy.on_bar(bar, self.view), out)
-        if market.calibrators:
-            out.append(self._ask(market, bar))
-
-    def _ask(self, market: _Market, bar: Bar) -> ForecastRequested:
-        run = self._started()
-        request = market.window.request(
-            f"{bar.symbol}-{bar.ts_close_ns // NS_PER_S}",
-            as_of_ns=bar.ts_close_ns,
-            horizons=run.horizons,
-            deadline_ns=self.now_ns + self.settings.forecast_deadline_ns,
-        )
-        if len(market.asked) > 64:  # answers that never came
-            market.asked.pop(next(iter(market.asked)))
-        market.asked[request.request_id] = _Asked(
-            market.bar_index, bar.ts_close_ns, bar.close_e5, request.deadline_ns, []
-        )
-        return request
-
-    def _resolve(self, market: _Market, bar: Bar, out: list[AnyMessage]) -> None:
-        """Hold the intervals that are due against the close that came, and let the calibrators learn from it."""
-        for issued in market.issued.pop(market.bar_index, ()):
-            entry = market.calibrators.get((issued.model_id, issued.horizon.horizon))
-            actual = bar.close_e5
-            view = issued.horizon
-            covered = tuple(not band.bounded or band.lower_e5 <= actual <= band.upper_e5 for band in view.bands)
-            if entry is not None:
-                calibrator, tracker = entry
-                calibrator.update(score(actual, view.point_e5, view.sigma_e5), covered)
-                tracker.add(covered=covered[0])
-            out.append(
-                ForecastResolved(
-                    symbol=bar.symbol,
-                    model_id=issued.model_id,
-                    active=issued.model_id == market.active_model,
-                    horizon=view.horizon,
-                    as_of_ns=issued.as_of_ns,
-                    close_e5=issued.close_e5,
-                    point_e5=view.point_e5,
-                    sigma_e5=view.sigma_e5,
-                    actual_e5=actual,
-                    bands=view.bands,
-                    covered=covered,
-                    ts_init_ns=self.now_ns,
-                )
-            )
+        if market.has_models:
+            deadline_ns = self.now_ns + self.settings.forecast_deadline_ns
+            out.append(market.ask(bar, self._started().horizons, deadline_ns))
 
     def _guard(self, out: list[AnyMessage]) -> None:
         """Halts on floating equity, and the rule that every open position has a stop or is being flattened."""
@@ -371,80 +273,22 @@ class Core:
         market = self._markets.get(model.symbol)
         if market is None:
             raise InvariantBroken(f"model {model.model_id} was admitted for {model.symbol}, which is not traded")
-        levels = self._started().levels_ppm
-        for horizon, scores in zip(model.horizons, model.scores, strict=True):
-            market.calibrators[model.model_id, horizon] = (
-                Calibrator(levels, scores, gamma=step_for(horizon)),
-                CoverageTracker(levels[0]),
-            )
-        if model.active:
-            market.active_model = model.model_id
+        market.admit(model, self._started().levels_ppm)
         return NOTHING
 
     def _on_forecast(self, forecast: Forecast) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, forecast.ts_init_ns)
         market = self._markets.get(forecast.symbol)
-        asked = market.asked.get(forecast.request_id) if market else None
-        if (
-            market is None
-            or asked is None
-            or forecast.as_of_ns != asked.as_of_ns
-            or forecast.model_id in asked.answered
-        ):
+        if market is None:
             self.counters.forecasts_unasked += 1
             return NOTHING
-        asked.answered.append(forecast.model_id)
-        if self.now_ns > asked.deadline_ns:
-            self.counters.forecasts_late += 1
-            return (
-                ForecastMissed(
-                    request_id=forecast.request_id,
-                    symbol=forecast.symbol,
-                    model_id=forecast.model_id,
-                    reason="late",
-                    detail=f"{(self.now_ns - asked.deadline_ns) / 1e6:.0f} ms after the deadline",
-                    ts_init_ns=self.now_ns,
-                ),
-            )
-        horizons: list[CalibratedHorizon] = []
-        for view in forecast.horizons:
-            entry = market.calibrators.get((forecast.model_id, view.horizon))
-            if entry is None or asked.bar_index + view.horizon <= market.bar_index:
-                continue  # the bar that it is about has closed already: there is nothing left to foresee
-            if not possible(view.point_e5, 1) or not possible(view.sigma_e5, 1):
-                self.counters.forecasts_impossible += 1
-                continue
-            horizons.append(
-                CalibratedHorizon(
-                    horizon=view.horizon,
-                    point_e5=view.point_e5,
-                    sigma_e5=view.sigma_e5,
-                    bands=entry[0].interval(view.point_e5, view.sigma_e5),
-                )
-            )
-        if not horizons:
-            self.counters.forecasts_unasked += 1
+        answer = market.answer(forecast, self.now_ns)
+        if answer is None:
             return NOTHING
-        active = forecast.model_id == market.active_model
-        calibrated = CalibratedForecast(
-            request_id=forecast.request_id,
-            symbol=forecast.symbol,
-            model_id=forecast.model_id,
-            active=active,
-            as_of_ns=forecast.as_of_ns,
-            expires_ns=forecast.expires_ns,
-            close_e5=asked.close_e5,
-            horizons=tuple(horizons),
-            ts_init_ns=self.now_ns,
-        )
-        for view in horizons:
-            due = asked.bar_index + view.horizon
-            issued = _Issued(forecast.model_id, forecast.as_of_ns, asked.close_e5, view)
-            market.issued.setdefault(due, []).append(issued)
-        out: list[AnyMessage] = [calibrated]
-        if active and not self.ended:
+        out: list[AnyMessage] = [answer]
+        if isinstance(answer, CalibratedForecast) and answer.active and not self.ended:
             for strategy in self.strategies:
-                self._decide(strategy.on_forecast(calibrated, self.view), out)
+                self._decide(strategy.on_forecast(answer, self.view), out)
         return out
 
     def _on_missed(self, missed: ForecastMissed) -> Sequence[AnyMessage]:
@@ -482,8 +326,7 @@ class Core:
 
     def _size_multiplier(self, intent: Intent) -> int:
         market = self._markets.get(intent.symbol)
-        entry = market.calibrators.get((intent.model_id, intent.horizon)) if market else None
-        return entry[1].size_multiplier_ppm() if entry else 1_000_000
+        return market.size_multiplier_ppm(intent.model_id, intent.horizon) if market else 1_000_000
 
     def _exit(self, position_id: str, reason: str, out: list[AnyMessage]) -> None:
         """Close a position on the core's own account, unless a close is on its way."""

@@ -13,6 +13,7 @@ from bus.values import NS_PER_HOUR
 from daemon.core import Core
 from daemon.engine import Engine
 from daemon.journal import Journal
+from daemon.market import Market
 from daemon.paper import PaperShell
 from models.bars import BarBuilder
 from risk.book import Book
@@ -108,26 +109,27 @@ def exits_are_larger_than_the_position(patch):
 
 def forecasts_are_used_after_their_deadline(patch):
     def make(ask):
-        def planted(core, market, bar):
-            request = ask(core, market, bar)
+        def planted(market, *arguments):
+            request = ask(market, *arguments)
             market.asked[request.request_id].deadline_ns += NS_PER_HOUR
             return request
 
         return planted
 
-    wrap(patch, Core, "_ask", make)
+    wrap(patch, Market, "ask", make)
 
 
 def the_calibrator_learns_the_future(patch):
     def make(resolve):
-        def planted(core, market, bar, out):
+        def planted(market, *arguments):
             market.bar_index += 1
-            resolve(core, market, bar, out)
+            resolved = resolve(market, *arguments)
             market.bar_index -= 1
+            return resolved
 
         return planted
 
-    wrap(patch, Core, "_resolve", make)
+    wrap(patch, Market, "resolve", make)
 
 
 def bars_close_late(patch):
