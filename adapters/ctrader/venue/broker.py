@@ -1,0 +1,143 @@
+"""The matching engine with what this broker can do beyond the common contract: amend orders, add to a position."""
+
+from adapters.exchange.engine import Exchange
+from adapters.exchange.ledger import Position
+from adapters.exchange.matching import Facts
+from adapters.exchange.rules import (
+    Order,
+    Refusal,
+    levels_refusal,
+    order_of,
+    price_refusal,
+    stops_refusal,
+    volume_refusal,
+)
+from bus.calendar import market_open
+from bus.messages import OrderAccepted, SubmitOrder, VenueFact
+from bus.values import RATE_SCALE, Instrument, Side, divide_half_away, quote_to_account_rate_e8
+
+
+class Broker(Exchange):
+    """One account's exchange. Orders are known by the `client_order_id` they were submitted with."""
+
+    def held(self, position_id: str) -> Position | None:
+        """An open position as the ledger holds it."""
+        return self._ledger.positions.get(position_id)
+
+    def held_in(self, symbol: str) -> Position | None:
+        """The first open position of a symbol: on a netted account, the only one."""
+        return next(iter(self._markets[symbol].positions.values()), None)
+
+    def resting(self, key: str, symbol: str) -> Order | None:
+        """A resting order."""
+        return self._markets[symbol].orders.get(key)
+
+    def rate_e8(self, instrument: Instrument) -> int:
+        """Account units for one unit of the quote asset, times 10**8; 0 where no price links them."""
+        return self._ledger.rate_e8(instrument) or 0
+
+    def usd_rate_e8(self, asset: str) -> int:
+        """US dollars for one unit of an asset, times 10**8; 0 where no price links them."""
+        if asset == "USD":
+            return RATE_SCALE
+        mids_e5 = {symbol: (quote.bid_e5 + quote.ask_e5) // 2 for symbol, quote in self._quotes.items()}
+        return quote_to_account_rate_e8(asset, "USD", self._ledger.instruments, mids_e5) or 0
+
+    def margin(self, instrument: Instrument, cost: int, rate_e8: int) -> int:
+        """Margin of an exposure; `cost` is the sum of volume_e2 * price_e5."""
+        return self._ledger.margin(instrument, cost, rate_e8)
+
+    def floating(self, position: Position) -> tuple[int, int]:
+        """Unrealised result of a position: gross, and with its opening commission and swap."""
+        net = self._ledger.net_profit(position)
+        return net - position.commission - position.swap, net
+
+    def credit(self, amount: int) -> None:
+        """Pay in (positive) or out (negative)."""
+        self._ledger.balance += amount
+
+    def protect(self, position_id: str, stop_e5: int, target_e5: int, trailing_e5: int, now_ns: int) -> list[VenueFact]:
+        """Give a position levels that a fill decided; one the market has passed triggers at the next quote."""
+        facts: Facts = []
+        position = self._ledger.positions.get(position_id)
+        if position is not None:
+            position.last_amend = None
+            self._matcher.set_levels(position, stop_e5, target_e5, trailing_e5, now_ns, facts)
+        return facts
+
+    def add(self, command: SubmitOrder, position_id: str, now_ns: int) -> list[VenueFact] | Refusal:
+        """Execute a market order into an open position of its own side, on a hedged account.
+
+        Args:
+            command: a market order without `position_id`; already advanced to its time.
+            position_id: the exchange's id of the position.
+            now_ns: when it arrives.
+        """
+        market = self._markets[command.symbol]
+        refusal = volume_refusal(command, market.instrument, None)
+        if refusal is None and not market_open(now_ns, market.instrument.session):
+            refusal = "MARKET_CLOSED", f"{command.symbol} is closed"
+        order = order_of(command, market.instrument, self._matcher.next_order_id())
+        order.opened = position_id
+        refusal = refusal or self._matcher.money_refusal(order)
+        if refusal is not None:
+            return refusal
+        facts: Facts = [
+            OrderAccepted(
+                client_order_id=order.client_order_id,
+                order_id=order.order_id,
+                symbol=command.symbol,
+                ts_event_ns=now_ns,
+                ts_init_ns=now_ns,
+            )
+        ]
+        self._matcher.take(order, now_ns, facts)
+        if order.filled_e2 < order.volume_e2:
+            self._matcher.cancel(order, "no more volume in reach", now_ns, facts)
+        return facts
+
+    def amend_order(self, changed: SubmitOrder, now_ns: int) -> Refusal | None:
+        """Replace volume, prices, expiry and levels of a resting order, known by the command's `client_order_id`."""
+        market = self._markets[changed.symbol]
+        order = market.orders.get(changed.client_order_id)
+        quote = self._quotes.get(changed.symbol)
+        if order is None or quote is None:
+            return "ORDER_NOT_FOUND", "no such resting order"
+        instrument = market.instrument
+        refusal = (
+            volume_refusal(changed, instrument, None)
+            or (None if order.triggered else price_refusal(changed, instrument, quote, now_ns))
+            or levels_refusal(changed, instrument, quote)
+        )
+        if refusal is None and changed.volume_e2 <= order.filled_e2:
+            refusal = "TRADING_BAD_VOLUME", f"{order.filled_e2} are executed already"
+        if refusal is not None:
+            return refusal
+        fresh = order_of(changed, instrument, order.order_id)
+        order.volume_e2, order.expires_ns = fresh.volume_e2, fresh.expires_ns
+        order.limit_e5, order.trigger_e5 = fresh.limit_e5, fresh.trigger_e5
+        order.stop_loss_e5, order.take_profit_e5 = fresh.stop_loss_e5, fresh.take_profit_e5
+        order.trailing_e5 = fresh.trailing_e5
+        if fresh.expires_ns:
+            self._due_ns = min(self._due_ns, fresh.expires_ns)
+        return None
+
+    def levels_refusal(self, instrument: Instrument, side: Side, stop_e5: int, target_e5: int) -> Refusal | None:
+        """Whether levels lie on the right side of the price at which a position would close now."""
+        quote = self._quotes.get(instrument.symbol)
+        if quote is None:
+            return None
+        price_e5 = quote.bid_e5 if side > 0 else quote.ask_e5
+        return stops_refusal(instrument, side, price_e5, price_e5, stop_e5, target_e5, 0)
+
+    def closing_e5(self, symbol: str, side: Side) -> int:
+        """The price at which a position of this side would close; 0 = no quote yet."""
+        quote = self._quotes.get(symbol)
+        if quote is None:
+            return 0
+        return quote.bid_e5 if side > 0 else quote.ask_e5
+
+
+def share(total: int, part: int, whole: int) -> int:
+    """The share of a part as the ledger books it: half away from zero."""
+    return divide_half_away(total * part, whole)

@@ -1,0 +1,324 @@
+"""The five trading requests: what is refused and by which channel, and what the exchange is told.
+
+Checks that the real server makes on the request itself are made here; volumes, prices, levels, sessions and money are
+judged by the exchange's own rules, so that paper and venue refuse alike.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from adapters.ctrader.venue.account import ON_ACCEPT, ON_FILL, Account, Told
+from adapters.ctrader.venue.orderform import EXCHANGE_TYPE, TIF, Refused, bad, form_refusal, price_of, set_prices
+from adapters.ctrader.venue.records import (
+    ACCEPTED,
+    CLOSED,
+    GTD,
+    IOC,
+    MARKET,
+    MARKET_RANGE,
+    OPEN,
+    REJECTED,
+    STOP_LOSS_TAKE_PROFIT,
+    OrderRecord,
+    PositionRecord,
+)
+from adapters.ctrader.venue.specs import Symbol, to_ms
+from bus.errors import DataError
+from bus.messages import AmendProtection, CancelOrder, OrderRejected, SubmitOrder, VenueFact
+from bus.values import NS_PER_MS, Side
+
+Outcome = list[Told] | Refused
+
+
+class Trading:
+    """Trading requests of one account. Market time is given with each."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._handlers: dict[str, Callable[[Any, str, int], Outcome]] = {
+            "ProtoOANewOrderReq": self._new_order,
+            "ProtoOAClosePositionReq": self._close,
+            "ProtoOACancelOrderReq": self._cancel,
+            "ProtoOAAmendOrderReq": self._amend_order,
+            "ProtoOAAmendPositionSLTPReq": self._amend_position,
+        }
+
+    def handle(self, request: Any, origin: str, now_ns: int) -> Outcome:
+        """Carry out a trading request.
+
+        Args:
+            request: one of the five messages, for this account.
+            origin: its ``clientMsgId``.
+            now_ns: market time.
+        """
+        name = request.DESCRIPTOR.name
+        told = self._account.advance(now_ns)
+        try:
+            done = self._handlers[name](request, origin, now_ns)
+        except DataError as error:
+            return Refused("TRADING_BAD_PRICES", str(error))
+        return done if isinstance(done, Refused) else [*told, *done]
+
+    # --- new order ----------------------------------------------------------------------------------------------
+
+    def _new_order(self, request: Any, origin: str, now_ns: int) -> Outcome:
+        account = self._account
+        symbol = account.catalogue.by_id(request.symbolId)
+        if symbol is None:
+            return Refused("SYMBOL_NOT_FOUND", f"no symbol {request.symbolId}")
+        side = Side.BUY if request.tradeSide == 1 else Side.SELL
+        refusal = form_refusal(request)
+        if refusal is not None:
+            return refusal
+        held: PositionRecord | None = None
+        if request.positionId:
+            held = account.positions.get(request.positionId)
+            if held is None or held.status != OPEN or held.symbol is not symbol:
+                return Refused("POSITION_NOT_FOUND", f"no open position {request.positionId}")
+            if held.side != side:
+                return self._reduce(held, request.volume, origin, now_ns)
+        if account.spec.rights:
+            return Refused("TRADING_NOT_ALLOWED", "the account may not open positions")
+        order = self._record(request, symbol, side, held, now_ns)
+        command = self._command(order, symbol, now_ns)
+        account.orders[order.order_id] = order
+        if held is not None and account.spec.hedged:
+            facts = account.broker.add(command, held.exchange_id, now_ns)
+            if isinstance(facts, tuple):
+                return self._withdraw(order, *facts)
+        else:
+            facts = account.broker.execute(command, now_ns)
+        order.origin = origin
+        refused = next((fact for fact in facts if isinstance(fact, OrderRejected)), None)
+        if refused is not None and len(facts) == 1:
+            if refused.code == "REJECTED":
+                return self._declined(order, origin, refused, now_ns)
+            return self._withdraw(order, refused.code, refused.text)
+        told = account.fold(facts, origin=origin)
+        order.origin = ""
+        return told
+
+    def _record(
+        self, request: Any, symbol: Symbol, side: Side, held: PositionRecord | None, now_ns: int
+    ) -> OrderRecord:
+        account, kind = self._account, request.orderType
+        position = held
+        if position is None and not account.spec.hedged and kind in {MARKET, MARKET_RANGE}:
+            position = account.open_in(symbol)
+        if position is None:
+            position = account.new_position(symbol, side, label=request.label, comment=request.comment)
+        now_ms = to_ms(now_ns)
+        order = OrderRecord(
+            order_id=account.next_id("order"),
+            symbol=symbol,
+            side=side,
+            order_type=kind,
+            volume_e2=request.volume,
+            position_id=position.position_id,
+            client_order_id=request.clientOrderId,
+            created_ms=now_ms,
+            updated_ms=now_ms,
+            time_in_force=IOC if kind in {MARKET, MARKET_RANGE} else request.timeInForce,
+            slippage_points=request.slippageInPoints,
+            label=request.label,
+            comment=request.comment,
+            trailing=request.trailingStopLoss,
+            relative_stop=symbol.instrument.round_price_e5(request.relativeStopLoss),
+            relative_target=symbol.instrument.round_price_e5(request.relativeTakeProfit),
+            expires_ms=request.expirationTimestamp if request.timeInForce == GTD and kind != MARKET else 0,
+        )
+        order.client_order_id = order.client_order_id or f"server-{order.order_id}"
+        set_prices(order, request)
+        position.shows_trailing = position.shows_trailing or bool(order.relative_stop or order.relative_target)
+        position.trailing = position.trailing or order.trailing
+        return order
+
+    def _command(self, order: OrderRecord, symbol: Symbol, now_ns: int, closes: str = "") -> SubmitOrder:
+        """The order as the exchange takes it."""
+        trailing_e5 = order.relative_stop if order.trailing and order.stop_loss_e5 else 0
+        return SubmitOrder(
+            client_order_id=order.key,
+            intent_id="",
+            strategy="",
+            symbol=symbol.instrument.symbol,
+            side=order.side,
+            order_type=EXCHANGE_TYPE[order.order_type],
+            volume_e2=order.volume_e2,
+            reference_e5=0,
+            ts_init_ns=now_ns,
+            time_in_force=TIF[order.time_in_force],
+            limit_e5=order.limit_e5,
+            trigger_e5=order.stop_e5,
+            expires_ns=order.expires_ms * NS_PER_MS,
+            stop_loss_e5=order.stop_loss_e5,
+            take_profit_e5=order.take_profit_e5,
+            trailing_e5=trailing_e5,
+            position_id=closes,
+        )
+
+    def _withdraw(self, order: OrderRecord, code: str, text: str) -> Refused:
+        """Refuse an order in validation: it has never been one."""
+        account = self._account
+        account.orders.pop(order.order_id, None)
+        position = account.positions[order.position_id]
+        if position.volume_e2 == 0 and not position.exchange_id:
+            del account.positions[order.position_id]
+        code = {"NO_CONVERSION": "NO_QUOTES"}.get(code, code)
+        return Refused(code, text)
+
+    def _declined(self, order: OrderRecord, origin: str, fact: OrderRejected, now_ns: int) -> list[Told]:
+        """The liquidity provider says no after the acceptance."""
+        account = self._account
+        position = account.positions[order.position_id]
+        accepted = account.event(2, server=False, origin=origin, stage=ON_ACCEPT, order=order, position=position)
+        order.finish(REJECTED, to_ms(now_ns))
+        if position.volume_e2 == 0:
+            position.status, position.updated_ms = CLOSED, to_ms(now_ns)
+        rejected = account.event(
+            7, server=False, origin=origin, stage=ON_FILL, order=order, position=position, code=fact.code
+        )
+        return [accepted, rejected]
+
+    # --- closing ------------------------------------------------------------------------------------------------
+
+    def _close(self, request: Any, origin: str, now_ns: int) -> Outcome:
+        position = self._account.positions.get(request.positionId)
+        if position is None or position.volume_e2 == 0:
+            return Refused("POSITION_NOT_FOUND", f"Position not found: {request.positionId}")
+        if self._account.spec.rights == 2:
+            return Refused("TRADING_NOT_ALLOWED", "the account may not trade")
+        return self._reduce(position, request.volume, origin, now_ns)
+
+    def _reduce(self, position: PositionRecord, volume_e2: int, origin: str, now_ns: int) -> Outcome:
+        account = self._account
+        if not 0 < volume_e2 <= position.volume_e2:
+            return Refused(
+                "TRADING_BAD_VOLUME", f"position {position.position_id} holds {position.volume_e2}, not {volume_e2}"
+            )
+        now_ms = to_ms(now_ns)
+        order = OrderRecord(
+            order_id=account.next_id("order"),
+            symbol=position.symbol,
+            side=position.side.opposite,
+            order_type=MARKET,
+            volume_e2=volume_e2,
+            position_id=position.position_id,
+            client_order_id="",
+            created_ms=now_ms,
+            updated_ms=now_ms,
+            time_in_force=IOC,
+            closing=True,
+            label=position.label,
+            comment=position.comment,
+        )
+        order.client_order_id = f"server-{order.order_id}"
+        account.orders[order.order_id] = order
+        facts = account.broker.execute(self._command(order, position.symbol, now_ns, position.exchange_id), now_ns)
+        if len(facts) == 1 and isinstance(facts[0], OrderRejected):
+            if facts[0].code == "REJECTED":
+                return self._declined(order, origin, facts[0], now_ns)
+            return self._withdraw(order, facts[0].code, facts[0].text)
+        return account.fold(facts, origin=origin)
+
+    # --- resting orders -----------------------------------------------------------------------------------------
+
+    def _working(self, order_id: int) -> OrderRecord | None:
+        order = self._account.orders.get(order_id)
+        if order is None or order.status != ACCEPTED:
+            return None
+        return order
+
+    def _cancel(self, request: Any, origin: str, now_ns: int) -> Outcome:
+        order = self._working(request.orderId)
+        if order is None:
+            return Refused("ORDER_NOT_FOUND", f"Order not found: {request.orderId}", order_id=request.orderId)
+        if order.order_type == STOP_LOSS_TAKE_PROFIT:
+            return Refused("UNABLE_TO_CANCEL_ORDER", "amend the position's levels instead", order_id=request.orderId)
+        symbol = order.symbol.instrument.symbol
+        command = CancelOrder(client_order_id=order.key, symbol=symbol, reason="client", ts_init_ns=now_ns)
+        return self._account.fold(self._account.broker.execute(command, now_ns), origin=origin)
+
+    def _amend_order(self, request: Any, origin: str, now_ns: int) -> Outcome:
+        order = self._working(request.orderId)
+        if order is None or order.order_type == STOP_LOSS_TAKE_PROFIT:
+            return Refused("ORDER_NOT_FOUND", f"Order not found: {request.orderId}", order_id=request.orderId)
+        account = self._account
+        before = {name: getattr(order, name) for name in _AMENDED}
+        order.volume_e2 = request.volume if request.HasField("volume") else order.volume_e2
+        if request.HasField("expirationTimestamp"):
+            order.expires_ms, order.time_in_force = request.expirationTimestamp, GTD
+        if request.HasField("slippageInPoints"):
+            order.slippage_points = request.slippageInPoints
+        order.relative_stop, order.relative_target = request.relativeStopLoss, request.relativeTakeProfit
+        order.trailing = request.trailingStopLoss
+        try:
+            set_prices(order, request)
+            refusal = account.broker.amend_order(self._command(order, order.symbol, now_ns), now_ns)
+        except DataError as error:
+            refusal = "TRADING_BAD_PRICES", str(error)
+        if refusal is not None:
+            for name, value in before.items():
+                setattr(order, name, value)
+            return Refused(*refusal, order_id=order.order_id)
+        order.updated_ms = to_ms(now_ns)
+        position = account.positions[order.position_id]
+        return [account.event(4, server=False, origin=origin, order=order, position=position)]
+
+    # --- levels -------------------------------------------------------------------------------------------------
+
+    def _amend_position(self, request: Any, origin: str, now_ns: int) -> Outcome:
+        account = self._account
+        position = account.positions.get(request.positionId)
+        if position is None or position.volume_e2 == 0:
+            return Refused("POSITION_NOT_FOUND", f"Position not found: {request.positionId}")
+        stop_e5, target_e5 = price_of(request, "stopLoss"), price_of(request, "takeProfit")
+        if not stop_e5 and not target_e5 and position.protection is None:
+            return bad("Nothing to amend")
+        if request.HasField("trailingStopLoss") and not request.trailingStopLoss and not stop_e5:
+            return bad("trailingStopLoss without stopLoss")
+        if request.HasField("stopLossTriggerMethod") and request.stopLossTriggerMethod != 1:
+            return bad("only the trigger method TRADE is offered")
+        if request.guaranteedStopLoss:
+            return bad("guaranteed stops are not offered")
+        trails = request.trailingStopLoss if request.HasField("trailingStopLoss") else position.trailing
+        instrument = position.symbol.instrument
+        refusal = account.broker.levels_refusal(instrument, position.side, stop_e5, target_e5)
+        if refusal is not None:
+            return Refused(*refusal)
+        trailing_e5 = 0
+        if trails and stop_e5:
+            trailing_e5 = abs(account.broker.closing_e5(instrument.symbol, position.side) - stop_e5)
+        command = AmendProtection(
+            position_id=position.exchange_id,
+            symbol=instrument.symbol,
+            stop_loss_e5=stop_e5,
+            take_profit_e5=target_e5,
+            trailing_e5=trailing_e5,
+            reason="client",
+            ts_init_ns=now_ns,
+        )
+        facts: list[VenueFact] = account.broker.execute(command, now_ns)
+        if len(facts) == 1 and isinstance(facts[0], OrderRejected):
+            return Refused(facts[0].code, facts[0].text)
+        if not facts:  # equal levels again: the exchange is silent, the real server confirms
+            order = position.protection
+            return [account.event(4, server=False, origin=origin, order=order, position=position)]
+        return account.fold(facts, origin=origin, amends=True)
+
+
+_AMENDED = (
+    "volume_e2", "expires_ms", "time_in_force", "slippage_points", "relative_stop", "relative_target", "trailing",
+    "limit_e5", "stop_e5", "base_e5", "stop_loss_e5", "take_profit_e5",
+)  # fmt: skip
+
+
+TRADING_REQUESTS = frozenset(
+    {
+        "ProtoOANewOrderReq",
+        "ProtoOAClosePositionReq",
+        "ProtoOACancelOrderReq",
+        "ProtoOAAmendOrderReq",
+        "ProtoOAAmendPositionSLTPReq",
+    }
+)
+"""Names of the requests that `Trading.handle` takes."""
