@@ -20,7 +20,7 @@ from adapters.ctrader.events import (
     RefusedBy,
 )
 from adapters.ctrader.frames import MAX_FRAME_BYTES
-from adapters.ctrader.limits import Limits
+from adapters.ctrader.limits import Kind, Limits
 from adapters.ctrader.messages import common, model, openapi
 from adapters.ctrader.session import DEAD_AFTER_NS, Link, Session
 from bus.errors import NotSent, ProtocolError, RateLimited
@@ -208,6 +208,29 @@ def test_a_login_that_does_not_last_is_repeated_slower_and_slower():
     assert [(b - a) // S for a, b in itertools.pairwise(moments)] == [1, 2, 4, 8, 16, 32, 60]
 
 
+def test_losses_that_are_minutes_apart_are_each_the_first():
+    peer = opened()
+    for _ in range(5):
+        peer.wait(70)
+        peer.tell(account_gone())
+        (auth,) = (each for each in peer.sent() if each.payload_type == 2102)
+        assert peer.tell((account_auth(), auth.client_msg_id)) == [AccountAuthorised(ACCOUNT)]
+
+
+def test_an_answer_that_outlived_a_new_start_of_the_login_changes_nothing():
+    peer = Peer()
+    peer.session.login(ACCOUNT, "t", peer.now)
+    peer.connect()
+    peer.tell((openapi.ProtoOAApplicationAuthRes(), peer.sent()[0].client_msg_id))
+    (old,) = peer.sent()
+    peer.tell(application_gone())
+    peer.now += S
+    peer.tell((openapi.ProtoOAApplicationAuthRes(), peer.sent()[0].client_msg_id))
+    (new,) = peer.sent()
+    assert peer.tell((error("CH_CLIENT_NOT_AUTHENTICATED"), old.client_msg_id)) == []
+    assert peer.tell((account_auth(), new.client_msg_id)) == [AccountAuthorised(ACCOUNT)]
+
+
 def test_other_accounts_go_on_when_one_is_lost():
     peer = opened(ACCOUNT, OTHER)
     peer.tell(account_gone())
@@ -390,6 +413,40 @@ def test_the_late_answer_to_a_token_refresh_is_not_lost():
     assert peer.wait(20) == [OutcomeIsUnknown(number, "no answer in time")]
     answer = openapi.ProtoOARefreshTokenRes(accessToken="a", tokenType="bearer", expiresIn=1, refreshToken="n")
     assert peer.tell((answer, msg_id)) == [Pushed(answer)]
+
+
+def test_what_has_not_left_cannot_be_answered():
+    peer = opened()
+    number = peer.session.request(new_order(), peer.now)
+    assert peer.tell((execution(), f"p-{number}")) == [Pushed(execution())]
+    (envelope,) = peer.sent()
+    assert settled(peer.tell((execution(), envelope.client_msg_id))) == [Answered(number, execution())]
+
+
+def test_nobody_can_send_history_faster_or_pass_a_request_off_as_a_login():
+    peer = opened()
+    numbers = [peer.session.request(deals(), peer.now, kind=Kind.ORDER) for _ in range(3)]
+    assert peer.types() == [2133]
+    number, msg_id = peer.ask(reconcile(), kind=Kind.LOGIN)
+    assert peer.tell((reconciled(), msg_id)) == [Answered(number, reconciled())]
+    assert len(peer.session.disconnected(peer.now)) == len(numbers)
+
+
+def test_a_caller_may_rank_a_request_for_data_with_the_orders():
+    peer = opened()
+    for _ in range(10):
+        peer.session.request(trader(), peer.now)
+    assert peer.types() == [2121] * 3
+    peer.ask(reconcile(), kind=Kind.ORDER)
+
+
+def test_a_timer_that_rings_late_settles_everybody_before_the_link_is_dead():
+    peer = Peer()
+    peer.connect()
+    number, _ = peer.session.request(openapi.ProtoOAVersionReq(), peer.now), peer.sent()
+    events = peer.session.timer(peer.now + 25 * S)
+    assert [type(event) for event in events] == [OutcomeIsUnknown, LinkDead]
+    assert events[0].request == number
 
 
 def test_values_that_this_version_does_not_know_leave_an_order_unknown_and_the_link_up():
