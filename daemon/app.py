@@ -90,6 +90,8 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         InvariantBroken: the books or the journal contradict themselves.
     """
     began_s = time.monotonic()
+    if config.data.path and not options.quiet:
+        console.print(f"reading {config.data.path}", soft_wrap=True, markup=False, highlight=False)
     data = load_data(config)
     _say_what_is_missing(config, data, options, console)
     models = find_models(state, data, config, console=console, seed=options.seed, quiet=options.quiet)

@@ -19,6 +19,11 @@ from models.bars import REQUEST_BARS, BarBuilder
 
 SMALLEST_TRADE_BARS = 30
 SMALLEST_TRAIN_BARS = 500
+LARGEST_TRAIN_BARS = 250_000
+"""The newest bars that the default models learn from: 3 million minutes would take 6 GB and 15 minutes."""
+LARGEST_CALIBRATE_BARS = 50_000
+"""The newest bars that are calibrated on; a score for each travels in one journal record."""
+_CHUNK_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +48,14 @@ class SymbolData:
         return self.series.symbol
 
     def train(self, split: Split) -> BarSeries:
-        """Bars to learn from."""
-        return self.bars.slice(0, self.index(split.train_end_ns))
+        """Bars to learn from: the newest ones where there are more than anybody needs."""
+        stop = self.index(split.train_end_ns)
+        return self.bars.slice(max(0, stop - LARGEST_TRAIN_BARS), stop)
 
     def calibrate(self, split: Split) -> BarSeries:
-        """Bars to calibrate on."""
-        return self.bars.slice(self.index(split.train_end_ns), self.index(split.calibrate_end_ns))
+        """Bars to calibrate on, the newest ones likewise."""
+        start, stop = self.index(split.train_end_ns), self.index(split.calibrate_end_ns)
+        return self.bars.slice(max(start, stop - LARGEST_CALIBRATE_BARS), stop)
 
     def history(self, split: Split) -> list[Bar]:
         """The last bars before trading starts, as messages: what a forecast may look back on."""
@@ -219,10 +226,14 @@ def build_bars(series: BarSeries | TickSeries, spread: SpreadModel, period_ns: i
     """The bars the core would build: the same quotes through the same builder, so that models learn what they meet."""
     builder = BarBuilder(series.symbol, period_ns)
     rows: list[tuple[int, int, int, int, int, int, int]] = []
+    chunks: list[np.ndarray[tuple[int, int], np.dtype[np.int64]]] = []
 
     def keep(bar: Bar | None) -> None:
         if bar is not None:
             rows.append((bar.ts_open_ns, bar.open_e5, bar.high_e5, bar.low_e5, bar.close_e5, bar.spread_e5, bar.quotes))
+        if len(rows) == _CHUNK_ROWS:  # as Python objects, millions of bars would take a gigabyte
+            chunks.append(np.array(rows, np.int64))
+            rows.clear()
 
     if isinstance(series, BarSeries) and period_ns % series.period_ns:
         own_s = series.period_ns // NS_PER_S
@@ -230,7 +241,7 @@ def build_bars(series: BarSeries | TickSeries, spread: SpreadModel, period_ns: i
     for quote in history.quotes(series, spread=spread):
         keep(builder.on_quote(quote))
     keep(builder.on_time(builder.end_ns))
-    columns = np.array(rows, np.int64).reshape(-1, 7)
+    columns = np.concatenate([*chunks, np.array(rows, np.int64).reshape(-1, 7)])
     return BarSeries(
         symbol=series.symbol,
         period_ns=period_ns,
