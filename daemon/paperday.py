@@ -214,8 +214,6 @@ def _project(config: Config, run: Run, warn: Callable[[str], None]) -> str:
     Returns:
         Its URL without password; empty where the database does not take it, which costs nothing but the projection.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
     from adapters.store.store import Store  # SQLAlchemy: loaded when there is something to project
 
     url = store_url(config)
@@ -223,9 +221,8 @@ def _project(config: Config, run: Run, warn: Callable[[str], None]) -> str:
     try:
         with Store.open(url) as store:
             store.apply(records)
-    except (SQLAlchemyError, TradingError) as error:
-        reason = str(error).splitlines()[0]
-        warn(f"{mask_url(url)} was not brought up to date ({reason}); the journal of run {run.name} has it all")
+    except TradingError as error:
+        warn(f"the database was not brought up to date ({error}); the journal of run {run.name} has it all")
         return ""
     return mask_url(url)
 

@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Table, create_engine, delete, event, func, inspect, text, update
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.sql import select
 
 from adapters.store.projection import Projector, insert_new
@@ -184,7 +184,8 @@ class Store:
             How many records were new. Sequence numbers at or below the last one applied are skipped.
 
         Raises:
-            DataError: the records belong to no run.
+            DataError: the records belong to no run, or the database does not take them (full, locked, gone). Batches
+                written before stay; the next call goes on from there.
         """
         if run_id:
             self._run_id = run_id
@@ -209,6 +210,12 @@ class Store:
             yield self._run_id, seq, message
 
     def _apply_batch(self, run_id: str, batch: Sequence[Numbered]) -> int:
+        try:
+            return self._write_batch(run_id, batch)
+        except SQLAlchemyError as error:
+            raise DataError(f"{self.url} does not take records: {_reason(error, self._url)}") from None
+
+    def _write_batch(self, run_id: str, batch: Sequence[Numbered]) -> int:
         with self._engine.begin() as connection:
             # Writing first takes the lock (the row's, or SQLite's), so two writers cannot both see the old number.
             insert_new(connection, projection_state, [{"run_id": run_id, "last_seq": 0}])
