@@ -30,6 +30,8 @@ SPARKS = "▁▂▃▄▅▆▇█"
 BAND_CELLS = 30
 SEA, GOOD, BAD, DIM = "cyan", "green", "red", "dim"
 WIDTH, HEIGHT = 104, 33
+ROOMY = 100
+"""Columns from which on the head of the view has room for everything."""
 
 
 class View:
@@ -197,19 +199,21 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _header(snapshot: Snapshot) -> RenderableType:
+def _header(snapshot: Snapshot, width: int) -> RenderableType:
     health = snapshot.health
     state = Text(f" {snapshot.state} ", style=f"bold reverse {GOOD if health.ok else BAD}")
     title = Text.assemble(("⊖ Plimsoll ", "bold"), (f"{snapshot.mode} {snapshot.run_id}  ", DIM), state)
     left = f"{_duration(snapshot.left_s)} left" if snapshot.left_s is not None else ""
     pace = f"{snapshot.pace:,.0f}x" if snapshot.pace else snapshot.pace_wanted
-    words = Text("  ".join(part for part in (f"{_when(snapshot.now_ns)} UTC", pace, left) if part), style=DIM)
+    # What the plain width of a terminal cannot hold is left out whole: half a word helps nobody.
+    parts = (f"{_when(snapshot.now_ns)} UTC", pace if width >= ROOMY else "", left)
+    words = Text("  ".join(part for part in parts if part), style=DIM)
     row = Table.grid(expand=True, padding=(0, 2, 0, 0))
     row.add_column(no_wrap=True)
     row.add_column(ratio=1)
     row.add_column(justify="right", no_wrap=True)
     bar = ProgressBar(total=1.0, completed=snapshot.progress, complete_style=SEA, finished_style=GOOD)
-    row.add_row(title, Align(bar, vertical="middle"), words)
+    row.add_row(title, Align(bar, vertical="middle") if width >= ROOMY else "", words)
     return Panel(row, border_style=SEA, box=ROUNDED)
 
 
@@ -316,7 +320,7 @@ def _events(snapshot: Snapshot) -> Panel:
 
 def render(snapshot: Snapshot, *, height: int = HEIGHT, width: int = WIDTH) -> RenderableType:
     """One frame: what matters most stands highest, so a low terminal loses the least."""
-    top = Layout(_header(snapshot), size=3)
+    top = Layout(_header(snapshot, width), size=3)
     equity = Layout(_equity(snapshot, width - 6), size=4)
     rows = sum(len(each.horizons) for each in snapshot.forecasts[:3]) or 1
     forecasts = Layout(_forecasts(snapshot), size=min(12, rows + 3))

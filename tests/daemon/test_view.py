@@ -4,6 +4,7 @@ import io
 import re
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from rich.console import Console
 from bus import messages as m
 from daemon.snapshot import HorizonView
 from daemon.status import Status
-from daemon.view import SPARKS, View, cash, export_svg, interval_bar, line, sparkline
+from daemon.view import SPARKS, View, cash, export_svg, interval_bar, line, render, sparkline
 from tests.harness import records as r
 
 
@@ -66,6 +67,16 @@ def test_any_size_of_terminal_will_do(status, width, height):
 
     assert rows
     assert all(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", row)) <= width for row in rows)
+
+
+def test_the_head_of_a_plain_terminal_holds_whole_words(status):
+    console = Console(file=io.StringIO(), width=80, height=24)
+    snapshot = msgspec.structs.replace(status.snapshot(10.0), run_id="0001", pace=13_078.0, left_s=270.0)
+    console.print(render(snapshot, width=80, height=24))
+    head = console.file.getvalue().splitlines()[1]
+
+    assert "…" not in head
+    assert "4 min 30 s left" in head
 
 
 def test_an_empty_status_can_be_shown():
