@@ -1,0 +1,248 @@
+"""The broker's catalogue: light symbols and assets give names, full symbols give the numbers. Pure.
+
+A name becomes ours in capitals, without slashes and with `_` for what a topic cannot carry: `EUR/USD` is EURUSD and
+`US100.cash` is US100_CASH. Names and ids belong to one broker and are never carried to another.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from adapters.ctrader.money import Commission, CommissionType, SwapType
+from bus.calendar import to_datetime
+from bus.errors import ConfigError, DataError
+from bus.values import PRICE_SCALE, VOLUME_SCALE, Instrument, divide_half_away
+
+_DAY_S = 86_400
+_SWAP_TYPE_FIELD = 29
+_NO_TRIPLE_NIGHT = 7
+
+
+class Holiday(msgspec.Struct, frozen=True, kw_only=True):
+    """A day (since 1970-01-01, in `zone`) with no trading from one second of it to another."""
+
+    day: int
+    recurring: bool
+    zone: str
+    start_s: int = 0
+    end_s: int = _DAY_S
+
+
+class Specification(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an order needs to know about a symbol beyond its `Instrument`.
+
+    `instrument.commission_per_million_e2` and its swap are exact where the broker's own rule is a share of value, or
+    pips; otherwise they are estimates at the reference price, and `commission` and `swap_*` hold the rule itself.
+    Distances are in points, 0 = no minimum (or set in percent, which the server judges). `conversion_fee_bp` is
+    charged on a realised gross result where the quote asset is not the account's. `schedule` is pairs of seconds since
+    Sunday 00:00 in `schedule_zone`.
+    """
+
+    symbol_id: int
+    instrument: Instrument
+    commission: Commission
+    swap_type: SwapType
+    swap_long: float
+    swap_short: float
+    conversion_fee_bp: int
+    stop_distance_points: int
+    target_distance_points: int
+    trading_mode: int
+    short_selling: bool
+    guaranteed_stop: bool
+    leverage_id: int
+    schedule: tuple[tuple[int, int], ...]
+    schedule_zone: str
+    holidays: tuple[Holiday, ...]
+
+    def open_at(self, ts_ns: int) -> bool:
+        """Whether the broker's hours allow orders at a moment; True where it tells no hours."""
+        moment = to_datetime(ts_ns)
+        for holiday in self.holidays:
+            local = moment.astimezone(_zone(holiday.zone))
+            if _is_holiday(holiday, local) and holiday.start_s <= _second_of_day(local) < holiday.end_s:
+                return False
+        if not self.schedule:
+            return True
+        local = moment.astimezone(_zone(self.schedule_zone))
+        second = (local.isoweekday() % 7) * _DAY_S + _second_of_day(local)
+        return any(start <= second < end for start, end in self.schedule)
+
+
+def _second_of_day(local: datetime) -> int:
+    return local.hour * 3_600 + local.minute * 60 + local.second
+
+
+def _is_holiday(holiday: Holiday, local: datetime) -> bool:
+    day = datetime(1970, 1, 1, tzinfo=UTC).date() + timedelta(days=holiday.day)
+    if holiday.recurring:
+        return (day.month, day.day) == (local.month, local.day)
+    return day == local.date()
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        raise DataError(f"the broker names time zone {name!r}, which this machine does not know") from None
+
+
+def plain_name(name: str) -> str:
+    """The broker's symbol name as ours."""
+    return re.sub(r"[^A-Z0-9_-]", "_", name.upper().replace("/", "").strip())
+
+
+def light_symbols(response: Any) -> dict[str, Any]:
+    """Tradable rows of a `ProtoOASymbolsListRes` by our name.
+
+    Raises:
+        DataError: two of the broker's names become one of ours.
+    """
+    found: dict[str, Any] = {}
+    for row in response.symbol:
+        if not row.enabled:
+            continue
+        name = plain_name(row.symbolName)
+        if name in found:
+            raise DataError(f"the broker has two symbols called {name}: {found[name].symbolName}, {row.symbolName}")
+        found[name] = row
+    return found
+
+
+def assets(response: Any) -> dict[int, str]:
+    """Names of a `ProtoOAAssetListRes` by id."""
+    return {row.assetId: row.name.upper() for row in response.asset}
+
+
+def specification(
+    symbol: Any, light: Any, asset_names: dict[int, str], price_e5: int = 0, quote_to_usd_e8: int = 0
+) -> Specification:
+    """Build what we know of a symbol.
+
+    Args:
+        symbol: `ProtoOASymbol`.
+        light: its `ProtoOALightSymbol`, which alone names the assets.
+        asset_names: by asset id.
+        price_e5: a recent price, for the estimates that need one; 0 = none.
+        quote_to_usd_e8: US dollars for one unit of the quote asset, times 10**8; 0 = as if the base were the dollar.
+
+    Raises:
+        ConfigError: the symbol cannot be traded exactly (more than 5 digits, no lot, no volume step).
+        DataError: its assets are not in the list.
+    """
+    name = plain_name(light.symbolName)
+    if not 0 <= symbol.digits <= 5 or not 0 <= symbol.pipPosition <= 5:
+        raise ConfigError(
+            f"{name} has {symbol.digits} digits, pip at {symbol.pipPosition}; prices carry 5. Leave it out"
+        )
+    if min(symbol.lotSize, symbol.minVolume, symbol.stepVolume, symbol.maxVolume) <= 0:
+        raise ConfigError(f"{name} has no lot size or no volume limits at this broker; leave it out")
+    if light.baseAssetId not in asset_names or light.quoteAssetId not in asset_names:
+        raise DataError(f"{name}: asset {light.baseAssetId} or {light.quoteAssetId} is not in the asset list")
+    rule = Commission(
+        kind=CommissionType(symbol.commissionType),
+        precise_rate=symbol.preciseTradingCommissionRate,
+        precise_minimum=symbol.preciseMinCommission,
+        minimum_asset=(
+            asset_names[light.quoteAssetId] if symbol.minCommissionType == 2 else symbol.minCommissionAsset.upper()
+        ),
+    )
+    swap_type = _swap_type(symbol)
+    schedule = tuple((row.startSecond, row.endSecond) for row in symbol.schedule)
+    point_e5, pip_e5 = 10 ** (5 - symbol.digits), 10 ** (5 - symbol.pipPosition)
+    instrument = Instrument(
+        symbol=name,
+        base=asset_names[light.baseAssetId],
+        quote=asset_names[light.quoteAssetId],
+        digits=symbol.digits,
+        pip_e5=pip_e5,
+        lot_e2=symbol.lotSize,
+        min_volume_e2=symbol.minVolume,
+        max_volume_e2=symbol.maxVolume,
+        step_volume_e2=symbol.stepVolume,
+        commission_per_million_e2=_per_million_e2(rule, symbol.lotSize, price_e5, quote_to_usd_e8),
+        swap_long_millipips=_millipips(swap_type, symbol.swapLong, price_e5, point_e5, pip_e5),
+        swap_short_millipips=_millipips(swap_type, symbol.swapShort, price_e5, point_e5, pip_e5),
+        swap_triple_weekday=symbol.swapRollover3Days - 1 if symbol.swapRollover3Days else _NO_TRIPLE_NIGHT,
+        session="always" if _trades_on_saturday(schedule) else "fx",
+    )
+    in_points = symbol.distanceSetIn == 1
+    return Specification(
+        symbol_id=symbol.symbolId,
+        instrument=instrument,
+        commission=rule,
+        swap_type=swap_type,
+        swap_long=symbol.swapLong,
+        swap_short=symbol.swapShort,
+        conversion_fee_bp=symbol.pnlConversionFeeRate,
+        stop_distance_points=symbol.slDistance if in_points else 0,
+        target_distance_points=symbol.tpDistance if in_points else 0,
+        trading_mode=symbol.tradingMode,
+        short_selling=symbol.enableShortSelling or not symbol.HasField("enableShortSelling"),
+        guaranteed_stop=symbol.guaranteedStopLoss,
+        leverage_id=symbol.leverageId,
+        schedule=schedule,
+        schedule_zone=symbol.scheduleTimeZone,
+        holidays=tuple(_holiday(row) for row in symbol.holiday),
+    )
+
+
+def missing(requested: Iterable[int], response: Any) -> list[int]:
+    """Symbol ids that a `ProtoOASymbolByIdRes` left out without a word."""
+    given = {row.symbolId for row in response.symbol}
+    return [symbol_id for symbol_id in requested if symbol_id not in given]
+
+
+def _holiday(row: Any) -> Holiday:
+    return Holiday(
+        day=row.holidayDate,
+        recurring=row.isRecurring,
+        zone=row.scheduleTimeZone,
+        start_s=row.startSecond,
+        end_s=row.endSecond if row.HasField("endSecond") else _DAY_S,
+    )
+
+
+def _swap_type(symbol: Any) -> SwapType:
+    """Old bindings do not know POINTS (2) and would read PIPS: look among the unknown fields too."""
+    if not symbol.HasField("swapCalculationType"):
+        for field in UnknownFieldSet(symbol):
+            if field.field_number == _SWAP_TYPE_FIELD:
+                return SwapType(field.data)
+    return SwapType(symbol.swapCalculationType)
+
+
+def _per_million_e2(rule: Commission, lot_e2: int, price_e5: int, quote_to_usd_e8: int) -> int:
+    exact = rule.per_million_e2
+    if exact is not None:
+        return exact
+    if rule.kind in {CommissionType.USD_PER_MILLION_USD, CommissionType.PERCENTAGE_OF_VALUE}:
+        scale = 1_000_000 if rule.kind == CommissionType.USD_PER_MILLION_USD else 1
+        return divide_half_away(rule.precise_rate * (1 if scale > 1 else 10), scale)
+    # A rate a lot as a share of the lot's value, in the asset of the rate.
+    value_e8 = 10**8
+    if price_e5 and rule.kind == CommissionType.QUOTE_CCY_PER_LOT:
+        value_e8 = price_e5 * 10**8 // PRICE_SCALE
+    elif price_e5 and quote_to_usd_e8:
+        value_e8 = price_e5 * quote_to_usd_e8 // PRICE_SCALE
+    return divide_half_away(rule.precise_rate * VOLUME_SCALE * 100_000_000, lot_e2 * max(value_e8, 1))
+
+
+def _millipips(kind: SwapType, amount: float, price_e5: int, point_e5: int, pip_e5: int) -> int:
+    number = Decimal(repr(amount))
+    if kind is SwapType.POINTS:
+        number = number * point_e5 / pip_e5
+    elif kind is SwapType.PERCENTAGE:
+        number = number / 100 / 360 * price_e5 / pip_e5
+    return round(number * 1_000)
+
+
+def _trades_on_saturday(schedule: tuple[tuple[int, int], ...]) -> bool:
+    open_s = sum(max(0, min(end, 7 * _DAY_S) - max(start, 6 * _DAY_S)) for start, end in schedule)
+    return open_s > _DAY_S // 2
