@@ -6,7 +6,6 @@ flags. `Told` names the request that caused an event, because every connection o
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from adapters.ctrader.messages import model, openapi
@@ -17,16 +16,20 @@ from adapters.ctrader.venue.records import (
     CLOSED,
     CREATED,
     EXPIRED,
-    GTC,
-    IOC,
     MARKET,
+    ON_ACCEPT,
+    ON_FILL,
+    ON_SERVER,
     REJECTED,
     STOP_LOSS_TAKE_PROFIT,
     DealRecord,
     OrderRecord,
     PositionRecord,
+    Told,
     deal_message,
+    offset,
     price,
+    server_order,
 )
 from adapters.ctrader.venue.specs import AccountSpec, Catalogue, Symbol, VenueSpec, to_ms
 from bus.errors import InvariantBroken
@@ -43,19 +46,7 @@ from bus.messages import (
 )
 from bus.values import Side, divide_half_away
 
-ON_ACCEPT, ON_FILL, ON_SERVER = 0, 1, 2
-"""Stages of an answer, each with its own delay."""
-
 _ACCEPTED, _FILLED, _REPLACED, _CANCELLED, _EXPIRED, _REJECTED, _SWAP, _CASH, _PARTIAL = 2, 3, 4, 5, 6, 7, 9, 10, 11
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event for every connection of the account."""
-
-    message: Any
-    origin: str
-    stage: int
 
 
 class Account:
@@ -161,7 +152,11 @@ class Account:
         for fact in facts:
             if isinstance(fact, OrderAccepted):
                 order = self.orders[int(fact.client_order_id)]
-                told.append(self.event(_ACCEPTED, server=False, origin=origin, order=order, position=self._of(order)))
+                told.append(
+                    self.event(
+                        _ACCEPTED, server=False, origin=origin, order=order, position=self.positions[order.position_id]
+                    )
+                )
             elif isinstance(fact, OrderFilled):
                 self._filled(fact, origin, told)
             elif isinstance(fact, ProtectionChanged):
@@ -174,9 +169,6 @@ class Account:
                 position.updated_ms = to_ms(fact.ts_event_ns)
                 told.append(self.event(_SWAP, server=True, stage=ON_SERVER, position=position))
         return told
-
-    def _of(self, order: OrderRecord) -> PositionRecord:
-        return self.positions[order.position_id]
 
     # --- fills --------------------------------------------------------------------------------------------------
 
@@ -199,7 +191,7 @@ class Account:
             self._by_exchange.pop(position.exchange_id, None)
             position.margin = 0
             if own_protection or position.protection is None:
-                self._close(position, to_ms(fact.ts_event_ns))
+                position.close(to_ms(fact.ts_event_ns))
             else:
                 position.status = CREATED
         server = fact.cause != "order"
@@ -230,35 +222,18 @@ class Account:
         last = self.orders[max(self.orders)]
         if last.stop_out and last.position_id == position.position_id and last.status == ACCEPTED:
             return last  # a further part of the same stop-out
-        return self._server_order(position, MARKET, to_ms(fact.ts_event_ns), stop_out=True)
+        return self._server_order(position, MARKET, to_ms(fact.ts_event_ns))
 
-    def _server_order(self, position: PositionRecord, kind: int, now_ms: int, *, stop_out: bool = False) -> OrderRecord:
-        """An order that the server makes to close a position: the protective pair, or a stop-out."""
-        order_id = self.next_id("order")
-        order = OrderRecord(
-            order_id=order_id,
-            symbol=position.symbol,
-            side=position.side.opposite,
-            order_type=kind,
-            volume_e2=position.volume_e2,
-            position_id=position.position_id,
-            client_order_id=f"server-{order_id}",
-            created_ms=now_ms,
-            updated_ms=now_ms,
-            time_in_force=IOC if kind == MARKET else GTC,
-            closing=True,
-            stop_out=stop_out,
-            label=position.label,
-            comment=position.comment,
-        )
-        self.orders[order_id] = order
+    def _server_order(self, position: PositionRecord, kind: int, now_ms: int) -> OrderRecord:
+        order = server_order(position, kind, self.next_id("order"), now_ms)
+        self.orders[order.order_id] = order
         return order
 
     def _position_of(self, fact: OrderFilled, order: OrderRecord) -> PositionRecord:
         """The record of the exchange's position; a netted order that turns a position round opens a new one."""
         known = self._by_exchange.get(fact.position_id)
         if known is None:
-            own = self._of(order)
+            own = self.positions[order.position_id]
             fresh = own.status == CREATED and own.volume_e2 == 0 and not own.exchange_id
             known = (
                 own if fresh else self.new_position(order.symbol, fact.side, label=order.label, comment=order.comment)
@@ -291,24 +266,15 @@ class Account:
             message=message,
             left_e2=0 if fact.closing else fact.volume_e2,
         )
-        wanted = fact.volume_e2 if fact.closing else 0
-        for opening in self.deals:
-            if wanted and opening.position_id == position.position_id and opening.left_e2:
-                part = min(wanted, opening.left_e2)
-                opening.left_e2 -= part
-                wanted -= part
-                deal.offsets.append((opening.deal_id, part))
+        offset(self.deals, deal)
         self.deals.append(deal)
         return deal
-
-    def _close(self, position: PositionRecord, now_ms: int) -> None:
-        position.status, position.closed_ms, position.updated_ms = CLOSED, now_ms, now_ms
 
     # --- endings ------------------------------------------------------------------------------------------------
 
     def _ended(self, fact: OrderCancelled | OrderExpired | OrderRejected, origin: str, told: list[Told]) -> None:
         order = self.orders[int(fact.client_order_id)]
-        position = self._of(order)
+        position = self.positions[order.position_id]
         now_ms = to_ms(fact.ts_event_ns)
         kind, status, code, server = _CANCELLED, CANCELLED, "", not origin
         if isinstance(fact, OrderExpired):
@@ -391,7 +357,7 @@ class Account:
         position.stop_e5 = position.target_e5 = 0
         position.updated_ms = now_ms
         if position.volume_e2 == 0:
-            self._close(position, now_ms)
+            position.close(now_ms)
         stage = ON_SERVER if server else ON_ACCEPT
         told.append(self.event(_CANCELLED, server=server, origin=origin, stage=stage, order=order, position=position))
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from adapters.ctrader.frames import decode_envelope, encode_envelope, missing_fields
 from adapters.ctrader.messages import common, openapi
-from adapters.ctrader.venue.account import ON_ACCEPT, ON_FILL, ON_SERVER, Account, Told
+from adapters.ctrader.venue.account import Account
 from adapters.ctrader.venue.catalogue import CATALOGUE_REQUESTS, answer
 from adapters.ctrader.venue.gatekeeping import OPEN_TO_ALL, Connection, Tokens, throttled
 from adapters.ctrader.venue.history import HISTORY_REQUESTS, History
 from adapters.ctrader.venue.market import MARKET_REQUESTS, Market
 from adapters.ctrader.venue.orderform import Refused
+from adapters.ctrader.venue.records import ON_ACCEPT, ON_FILL, ON_SERVER, Told
 from adapters.ctrader.venue.session import SESSION_REQUESTS, Sessions
 from adapters.ctrader.venue.specs import Catalogue, VenueSpec, to_ms
 from adapters.ctrader.venue.trading import TRADING_REQUESTS, Trading

@@ -15,7 +15,7 @@ from adapters.ctrader.frames import (
     encode_envelope,
     encode_frame,
 )
-from adapters.ctrader.messages import openapi
+from adapters.ctrader.messages import common, openapi
 from adapters.ctrader.venue.core import CLOSE, Outgoing, Venue
 from adapters.ctrader.venue.faults import Fault, Faults, Plan
 from bus.errors import ProtocolError
@@ -25,7 +25,12 @@ from bus.values import NS_PER_S
 _HOSTILE = {
     "oversize": b"\x7f\xff\xff\xff" + b"\x00" * 64,
     "garbage": encode_frame(b"\xff\xfe\xfd" * 21),
-    "wrong_type": encode_frame(bytes.fromhex("08ae10120508014a01ff")),
+    "wrong_type": encode_frame(
+        common.ProtoMessage(  # an error in the envelope of a spot
+            payloadType=2131,
+            payload=openapi.ProtoOAErrorRes(payloadType=2142, errorCode="UNKNOWN_ERROR").SerializeToString(),
+        ).SerializeToString()
+    ),
 }
 
 

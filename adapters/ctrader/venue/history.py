@@ -118,7 +118,8 @@ class History:
 
     def _deals(self, kind: Any, account: Account, rows: list[DealRecord], asked: int) -> Any:
         limit = min(asked or self._limits.rows_per_response, self._limits.rows_per_response)
-        out = kind(ctidTraderAccountId=account.account_id, hasMore=len(rows) > limit)
+        out = kind(ctidTraderAccountId=account.account_id)
+        out.hasMore = type(out.hasMore)(len(rows) > limit)  # an integer in one of the two messages
         out.deal.extend(deal.message for deal in rows[::-1][:limit])
         return out
 

@@ -20,6 +20,9 @@ OPEN, CLOSED, CREATED = 1, 2, 3
 MARKET, LIMIT, STOP, STOP_LOSS_TAKE_PROFIT, MARKET_RANGE, STOP_LIMIT = 1, 2, 3, 4, 5, 6
 GTD, GTC, IOC, FOK = 1, 2, 3, 4
 
+ON_ACCEPT, ON_FILL, ON_SERVER = 0, 1, 2
+"""Stages of an answer, each with its own delay."""
+
 
 def price(price_e5: int) -> float:
     """A plain price of the wire."""
@@ -29,6 +32,15 @@ def price(price_e5: int) -> float:
 def wire_side(side: Side) -> int:
     """1 = buy, 2 = sell."""
     return 1 if side > 0 else 2
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event for every connection of the account."""
+
+    message: Any
+    origin: str
+    stage: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,6 +186,10 @@ class PositionRecord:
         if self.status != OPEN:
             self.status, self.opened_ms, self.side = OPEN, self.updated_ms, fact.side
 
+    def close(self, now_ms: int) -> None:
+        """Reach the end: nothing of it is left."""
+        self.status, self.closed_ms, self.updated_ms = CLOSED, now_ms, now_ms
+
     def message(self) -> Any:
         """As `ProtoOAPosition`."""
         out = model.ProtoOAPosition(
@@ -291,3 +307,34 @@ def deal_message(
             )
         )
     return out
+
+
+def offset(deals: list[DealRecord], closing: DealRecord) -> None:
+    """Link a closing deal to the openings of its position, the oldest first."""
+    wanted_e2 = closing.volume_e2 if closing.closing else 0
+    for opening in deals:
+        if wanted_e2 and opening.position_id == closing.position_id and opening.left_e2:
+            part_e2 = min(wanted_e2, opening.left_e2)
+            opening.left_e2 -= part_e2
+            wanted_e2 -= part_e2
+            closing.offsets.append((opening.deal_id, part_e2))
+
+
+def server_order(position: PositionRecord, kind: int, order_id: int, now_ms: int) -> OrderRecord:
+    """An order that the server makes to close a position: the protective pair, or as a market order a stop-out."""
+    return OrderRecord(
+        order_id=order_id,
+        symbol=position.symbol,
+        side=position.side.opposite,
+        order_type=kind,
+        volume_e2=position.volume_e2,
+        position_id=position.position_id,
+        client_order_id=f"server-{order_id}",
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        time_in_force=IOC if kind == MARKET else GTC,
+        closing=True,
+        stop_out=kind == MARKET,
+        label=position.label,
+        comment=position.comment,
+    )

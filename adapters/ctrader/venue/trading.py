@@ -7,7 +7,7 @@ judged by the exchange's own rules, so that paper and venue refuse alike.
 from collections.abc import Callable
 from typing import Any
 
-from adapters.ctrader.venue.account import ON_ACCEPT, ON_FILL, Account, Told
+from adapters.ctrader.venue.account import Account
 from adapters.ctrader.venue.orderform import EXCHANGE_TYPE, TIF, Refused, bad, form_refusal, price_of, set_prices
 from adapters.ctrader.venue.records import (
     ACCEPTED,
@@ -16,11 +16,14 @@ from adapters.ctrader.venue.records import (
     IOC,
     MARKET,
     MARKET_RANGE,
+    ON_ACCEPT,
+    ON_FILL,
     OPEN,
     REJECTED,
     STOP_LOSS_TAKE_PROFIT,
     OrderRecord,
     PositionRecord,
+    Told,
 )
 from adapters.ctrader.venue.specs import Symbol, to_ms
 from bus.errors import DataError
