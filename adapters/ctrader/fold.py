@@ -49,6 +49,8 @@ class Fold(State):
     def _tell(self, held: Holding, deal: Dealt, now_ns: int) -> list[Told]:
         """Fold one deal, which is the next of its position."""
         order = self._orders.get(deal.order_id)
+        if deal.closed_e2 and deal.opened_e2 and str(deal.deal_id) in self._deals:
+            deal = deal.rest()
         opposes = held.volume_e2 > 0 and deal.side is not held.side
         if opposes and not deal.closed_e2:
             # Nobody has recorded a netted account; a reduction that brings no figures is told without them.

@@ -40,11 +40,17 @@ class Dealt(msgspec.Struct, frozen=True, kw_only=True):
     conversion_fee: int = 0
     balance: int = 0
     balance_version: int = 0
+    turned: bool = False
 
     @property
     def opened_e2(self) -> int:
         """What of it opens, or adds to, a position."""
         return self.volume_e2 - self.closed_e2
+
+    def rest(self) -> "Dealt":
+        """What opens, of a deal whose closing part was told before a crash."""
+        _, _, volume_e2, commission = self.parts()[-1]
+        return msgspec.structs.replace(self, volume_e2=volume_e2, closed_e2=0, commission=commission, turned=True)
 
     def parts(self) -> list[tuple[str, bool, int, int]]:
         """(fact id, closing, volume, commission) of each fact that tells the deal: two where it turns a position.
@@ -56,7 +62,7 @@ class Dealt(msgspec.Struct, frozen=True, kw_only=True):
         if self.closed_e2:
             told.append((str(self.deal_id), True, self.closed_e2, self.commission - opening))
         if self.opened_e2:
-            name = f"{self.deal_id}+" if self.closed_e2 else str(self.deal_id)
+            name = f"{self.deal_id}+" if self.closed_e2 or self.turned else str(self.deal_id)
             told.append((name, False, self.opened_e2, opening))
         return told
 

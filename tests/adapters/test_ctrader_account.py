@@ -394,3 +394,25 @@ def test_adopting_makes_everything_ours():
     stands.position.append(position(1_000_000, label="by hand"))
     told = account.begin(Broker().trader(), stands, [], NOW)
     assert [entry.position_id for entry in told[-1].positions] == ["7"]
+
+
+def test_half_a_turning_deal_that_a_crash_kept_from_the_journal_is_told_afterwards(account):
+    journal = [submit(), *opened(account)]
+    account.sent(submit("run-3", side=Side.SELL))
+    turned = deal(
+        25, order_id=15, volume=1_500_000, price=1.126, side=2, ts=2_000, commission=-39, close=(310, -51, 1_000_259, 2)
+    )
+    turned.closePositionDetail.closedVolume = 1_000_000
+    done = order(
+        15, side=2, volume=1_500_000, status=2, label="plimsoll/run-3", name="run-3", ts=2_000, executedVolume=1_500_000
+    )
+    after = position(500_000, price=1.126, side=2)
+    told = account.execution(event(FILLED, order=done, position=after, deal=turned), NOW, "run-3")
+    later = Account(HOLDER, SYMBOLS, QUOTES, currency="USD")
+    for message in [*journal, submit("run-3", side=Side.SELL), *told[:-1]]:
+        later.resume(message)
+    stands = openapi.ProtoOAReconcileRes(ctidTraderAccountId=ACCOUNT)
+    stands.position.append(after)
+    again = later.recover([turned], [done], Broker(balance=1_000_259, version=2).trader(), stands, NOW)
+    assert kinds(again) == ["OrderFilled", "AccountSnapshot"]
+    assert again[0] == told[-1]
