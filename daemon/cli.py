@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import machine, records, trading
+from daemon.commands import ctrader, machine, records, trading
 from daemon.commands.common import EXIT_FAILED
 
 EXIT_CONFIG = 78
@@ -47,6 +47,7 @@ for command in (
     machine.models_group,
     trading.halt,
     trading.resume,
+    ctrader.venue,
     machine.doctor,
     machine.config_group,
 ):
