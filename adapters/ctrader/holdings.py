@@ -212,7 +212,7 @@ def dealt(deal: Any, money_digits: int) -> Dealt | None:
     """
     if deal.dealStatus not in {FILLED, PARTIALLY_FILLED} or deal.filledVolume <= 0:
         return None
-    closed: dict[str, int] = {}
+    closed: dict[str, Any] = {}
     if deal.HasField("closePositionDetail"):
         detail = deal.closePositionDetail
         # Only a netted deal that turns a position closes less than it fills.
