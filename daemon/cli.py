@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import ctrader, machine, records, trading
+from daemon.commands import auth, ctrader, machine, records, trading
 from daemon.commands.common import EXIT_FAILED
 
 EXIT_CONFIG = 78
@@ -48,6 +48,7 @@ for command in (
     trading.halt,
     trading.resume,
     ctrader.venue,
+    auth.auth_group,
     machine.doctor,
     machine.config_group,
 ):

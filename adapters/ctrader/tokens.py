@@ -92,6 +92,7 @@ class TokenKeeper:
         self._ask = ask
         self._now_ns = now_ns
         self._unsaved: Tokens | None = None
+        self._tidy = False  # what a crash may have left is looked for once, under the lock
         self._not_before_ns = 0
         self.trouble = ""
         """What went wrong last and a person should know; empty = nothing. Holds no secret."""
@@ -104,7 +105,7 @@ class TokenKeeper:
             TokensUnavailable: try again later.
             ConfigError: the store or the application's credentials are wrong.
         """
-        tokens = self._store.peek() if self._unsaved is None else None
+        tokens = self._store.peek() if self._tidy else None
         if tokens is not None and tokens.active is not None and not self._wants_work(tokens, tokens.active):
             return tokens.active.pair.access
         return await _unbroken(self._work(force=False, refused=None))
@@ -166,8 +167,9 @@ class TokenKeeper:
 
     def _load(self) -> Tokens:
         """The store's tokens; a pair that could not be made durable before is made so first."""
-        unsaved, self._unsaved = self._unsaved, None
         tokens = self._store.load()
+        self._tidy = True
+        unsaved, self._unsaved = self._unsaved, None
         if unsaved is not None and tokens.generation == unsaved.generation - 1:
             return self._save(unsaved, generation=tokens.generation)
         return tokens
@@ -179,6 +181,7 @@ class TokenKeeper:
             return self._store.save(msgspec.structs.replace(tokens, generation=generation))
         except OSError as error:
             self._unsaved = msgspec.structs.replace(tokens, generation=generation + 1)
+            self._tidy = False
             raise TokensUnavailable(
                 f"new tokens came and cannot be stored ({error.strerror}); they are kept in memory and not used until "
                 "they can: make room, and do not stop this process"
