@@ -195,7 +195,8 @@ class ForecastResolved(Message, frozen=True, kw_only=True):
 class ModelAdmitted(Message, frozen=True, kw_only=True):
     """A verified artifact may speak. Produced by the daemon's admission; the last one with `active` trades.
 
-    `scores` holds, per horizon, the nonconformity scores |y - point| / sigma of the calibration split, in time order.
+    `scores` holds, per horizon, the newest nonconformity scores |y - point| / sigma of the calibration split, in time
+    order: as many as a calibrator keeps.
     """
 
     model_id: str

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -15,40 +14,33 @@ from rich.console import Console
 
 from adapters.exchange import Exchange, ExecutionModel
 from adapters.history import SpreadModel
-from bus.errors import ConfigError, DataError, InvariantBroken, NotSent
-from bus.memory import MemoryBus
+from bus.errors import ConfigError, DataError, InvariantBroken
 from bus.messages import (
     AnyMessage,
-    ForecastMissed,
-    ForecastRequested,
     HaltTrading,
     RunStarted,
 )
-from bus.port import Bus
 from bus.series import BarSeries
 from bus.values import NS_PER_MS, NS_PER_S, PRICE_SCALE, Instrument, quote_to_account_rate_e8
 from daemon import marketdata
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
 from daemon.engine import Engine, Watch, settle_memory
+from daemon.inference import Distributor, forecasting
 from daemon.journal import Record, read, segments
 from daemon.marketdata import MarketData
-from daemon.paper import AskForecast, Latencies, PaperShell
+from daemon.paper import Latencies, PaperShell
 from daemon.service import Notifier
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.training import find_models
 from daemon.view import View
-from models.artifact import Artifact
 from models.client import admissions
 from models.registry import Loaded
-from models.serve import Service
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NOTES_SHOWN = 5
 _POLL_CONTROL_S = 0.2
-_WAIT_FOR_INFERENCE_S = 60.0
-_ANSWER_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +98,9 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
 
     status = Status(progress_total=data.trade_quote_count(), pace=_pace(options.speed), run=run.name)
     watch: list[Watch] = [status.watch]
-    async with _forecasting(config, models, console) as (bus, ask):
+    async with forecasting(config, models, console) as (bus, ask):
         if bus is not None:
-            watch.append(_Distributor(bus, console).watch)
+            watch.append(Distributor(bus, console).watch)
         engine = Engine(run.journal, watch=watch)
         shell = PaperShell(
             engine=engine,
@@ -289,82 +281,6 @@ def _execution_model(config: Config, data: MarketData) -> ExecutionModel:
     return msgspec.structs.replace(config.exchange, **unset)
 
 
-# --- inference -------------------------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def _forecasting(
-    config: Config, models: Sequence[Loaded], console: Console
-) -> AsyncGenerator[tuple[Bus | None, AskForecast]]:
-    """Somebody to ask: a worker thread behind the in-process bus, or whoever serves the bus at a URL."""
-    if config.bus.url:
-        from bus.nats import connect
-
-        bus: Bus = await connect(config.bus.url, name="plimsoll paper", namespace=config.bus.namespace)
-        try:
-            yield bus, _patient(bus, console)
-        finally:
-            try:
-                await bus.close()
-            except NotSent as error:
-                console.print(f"not everything reached the bus ({error}); the journal has it all")
-        return
-    service = Service([artifact for loaded in models for artifact in loaded.artifacts])
-    local = MemoryBus()
-    serving = await local.serve_forecasts(service.answer_async)
-
-    async def ask(request: ForecastRequested) -> Sequence[AnyMessage]:
-        return await local.ask_forecast(request, _ANSWER_TIMEOUT_S)
-
-    try:
-        yield None, ask
-    finally:
-        await serving.close()
-        await local.close()
-        service.close()
-
-
-class _Distributor:
-    """Puts the audit stream on a bus, which only distributes: when it cannot, trading goes on."""
-
-    def __init__(self, bus: Bus, console: Console) -> None:
-        self._bus = bus
-        self._console = console
-        self._failing = False
-
-    def watch(self, _: int, message: AnyMessage) -> None:
-        """Publish one message."""
-        try:
-            self._bus.publish(message)
-            self._failing = False
-        except NotSent as error:
-            if not self._failing:
-                self._console.print(f"the bus takes no more messages: {error}")
-            self._failing = True
-
-
-def _patient(bus: Bus, console: Console) -> AskForecast:
-    """Ask over a bus, waiting for an inference service to appear: simulated time can afford it."""
-    told = False
-
-    async def ask(request: ForecastRequested) -> Sequence[AnyMessage]:
-        nonlocal told
-        deadline = time.monotonic() + _WAIT_FOR_INFERENCE_S
-        while True:
-            answers = await bus.ask_forecast(request, _ANSWER_TIMEOUT_S)
-            unavailable = any(isinstance(each, ForecastMissed) and each.reason == "unavailable" for each in answers)
-            if not unavailable or time.monotonic() > deadline:
-                return answers
-            if not told:
-                told = True
-                console.print(
-                    "waiting for an inference service: start `plimsoll infer` with the same --bus and --state"
-                )
-            await asyncio.sleep(0.25)
-
-    return ask
-
-
 # --- around the shell ------------------------------------------------------------------------------------------
 
 
@@ -441,29 +357,3 @@ class _Control:
         resume = self._state.take_resume()
         if resume is not None:
             self._shell.tell(resume)
-
-
-# --- inference as a process of its own -------------------------------------------------------------------------
-
-
-async def run_inference(config: Config, artifacts: Sequence[Artifact], console: Console) -> None:
-    """Serve forecasts on a bus until SIGINT or SIGTERM."""
-    from bus.nats import connect
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    service = Service(artifacts)
-    bus = await connect(config.bus.url, name="plimsoll infer", namespace=config.bus.namespace)
-    try:
-        serving = await bus.serve_forecasts(service.answer_async)
-        names = ", ".join(artifact.model_id for artifact in artifacts) or "random-walk alone"
-        console.print(f"serving {names}")
-        sys.stdout.flush()
-        Notifier().ready()
-        await stop.wait()
-        await serving.close()
-    finally:
-        await bus.close()
-        service.close()

@@ -44,6 +44,7 @@ for command in (
     records.replay_command,
     records.report,
     records.journal_group,
+    records.store_group,
     machine.models_group,
     trading.halt,
     trading.resume,

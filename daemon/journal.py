@@ -251,10 +251,13 @@ class Journal:
         """Add a record to the buffer and return its sequence number. Not durable yet.
 
         Raises:
+            DataError: the message is larger than a record may be; nothing was written.
             OSError: the disk refuses, now or once before. What followed a half-written record would break the chain,
                 and a sync that failed may report success the next time without having written anything.
         """
         payload = encode(message)
+        if len(payload) + 9 > LARGEST_RECORD_BYTES:
+            raise DataError(f"a {type(message).__name__} of {len(payload)} bytes exceeds {LARGEST_RECORD_BYTES}")
         self._seq = seq = self._seq + 1
         framed = _HEAD.pack(len(payload) + 9, kind, seq) + payload
         self._digest = digest = blake2b(self._digest + framed, digest_size=DIGEST_BYTES).digest()

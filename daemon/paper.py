@@ -63,6 +63,10 @@ _LAST_ROUNDS = 120
 """How often a position that did not close at the end of the data is tried again, a minute apart."""
 
 
+class _Stopped(Exception):  # no error: somebody wants to stop while a forecast is awaited
+    """Unwinds the loop."""
+
+
 class SimulatedVenue(Protocol):
     """What the shell needs of an exchange; see adapters.exchange."""
 
@@ -168,6 +172,14 @@ class PaperShell:
         Returns:
             ``end of data``, or the reason given to `stop`.
         """
+        try:
+            return await self._run(opening)
+        except _Stopped:
+            if not self.engine.recovering:
+                await self._feed(RunEnded(reason=self._stop_reason, flatten=False, ts_init_ns=self.now_ns))
+            return self._stop_reason
+
+    async def _run(self, opening: Sequence[AnyMessage]) -> str:
         resumed = self.engine.recovering
         quote = next(self._quotes, None)
         self.now_ns = quote.ts_init_ns if quote else 0
@@ -333,9 +345,20 @@ class PaperShell:
                 self._venue_traffic += 1
         if requests:
             arrival_ns = self.now_ns + self._latencies.model_latency_ns
-            for answers in await asyncio.gather(*(self._answer(request, arrival_ns) for request in requests)):
+            asking = asyncio.gather(*(self._answer(request, arrival_ns) for request in requests))
+            for answers in await self._unless_stopped(asking):
                 for answer in answers:
                     self._push(arrival_ns, answer)
+
+    async def _unless_stopped(self, asking: "asyncio.Future[list[Sequence[Answer]]]") -> list[Sequence[Answer]]:
+        """Wait for answers, unless a stop is wanted: what was not answered is asked again when the run resumes."""
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((asking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if asking.done():
+            return asking.result()
+        asking.cancel()
+        raise _Stopped
 
     async def _answer(self, request: ForecastRequested, arrival_ns: int) -> Sequence[Answer]:
         """Answers to a request, stamped with their simulated arrival; from the journal where it has them."""

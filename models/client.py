@@ -2,14 +2,15 @@
 
 from bus.messages import ModelAdmitted
 from models import random_walk
+from models.conformal import CAPACITY
 from models.registry import Loaded
 
 
 def admissions(loaded: Loaded, *, ts_init_ns: int) -> tuple[ModelAdmitted, ...]:
     """Admit every forecaster of a verified release, the random walk first; detectors forecast nothing and need none.
 
-    Each carries its scores on the calibration split, from which the core starts its calibrators. The random walk's are
-    those recorded beside the active model.
+    Each carries the newest of its scores on the calibration split, from which the core starts its calibrators. The
+    random walk's are those recorded beside the active model.
     """
     admitted: list[ModelAdmitted] = []
     for model in loaded.artifacts:
@@ -24,7 +25,7 @@ def admissions(loaded: Loaded, *, ts_init_ns: int) -> tuple[ModelAdmitted, ...]:
                 symbol=manifest.symbol,
                 active=False,
                 horizons=manifest.horizons,
-                scores=manifest.baseline_scores,
+                scores=_newest(manifest.baseline_scores),
                 ts_init_ns=ts_init_ns,
             )
             admitted.insert(0, baseline)
@@ -35,8 +36,13 @@ def admissions(loaded: Loaded, *, ts_init_ns: int) -> tuple[ModelAdmitted, ...]:
                 symbol=manifest.symbol,
                 active=active,
                 horizons=manifest.horizons,
-                scores=manifest.scores,
+                scores=_newest(manifest.scores),
                 ts_init_ns=ts_init_ns,
             )
         )
     return tuple(admitted)
+
+
+def _newest(scores: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    """What a calibrator will keep: older scores would only swell the message."""
+    return tuple(horizon[-CAPACITY:] for horizon in scores)

@@ -25,6 +25,9 @@ from bus.values import LARGEST
 
 _MILLION = 1_000_000
 
+CAPACITY = 500
+"""Scores that a calibrator keeps; the newest ones."""
+
 
 def rank(n: int, alpha: float) -> int:
     """Which smallest of n scores bounds the truth with probability 1 - alpha: ceil((n + 1)(1 - alpha)).
@@ -55,7 +58,7 @@ class RollingScores:
 
     __slots__ = ("_by_size", "_by_time", "capacity")
 
-    def __init__(self, capacity: int = 500, scores: Iterable[float] = ()) -> None:
+    def __init__(self, capacity: int = CAPACITY, scores: Iterable[float] = ()) -> None:
         if capacity < 1:
             raise ValueError(f"a window of {capacity} scores; it must hold at least one")
         self.capacity = capacity
@@ -109,7 +112,7 @@ class Calibrator:
     __slots__ = ("_gamma", "_levels_ppm", "_scores", "_targets", "alphas", "empty", "unbounded")
 
     def __init__(
-        self, levels_ppm: Sequence[int], scores: Iterable[float] = (), *, capacity: int = 500, gamma: float = 0.01
+        self, levels_ppm: Sequence[int], scores: Iterable[float] = (), *, capacity: int = CAPACITY, gamma: float = 0.01
     ) -> None:
         if not levels_ppm or not all(0 < level < _MILLION for level in levels_ppm):
             raise ValueError(f"levels {tuple(levels_ppm)} ppm; each must lie between 0 and {_MILLION}")

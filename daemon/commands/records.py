@@ -1,10 +1,11 @@
-"""Commands that look back: replay, report, journal."""
+"""Commands that look back: replay, report, store, journal."""
 
 import click
 from rich.console import Console
 
 from daemon import journal as journals
 from daemon.commands.common import EXIT_FAILED, Settings, emit, journal_of, run_of, with_settings
+from daemon.config import store_url
 from daemon.replay import describe, replay
 
 
@@ -54,6 +55,35 @@ def report(settings: Settings, run: str | None) -> int:
         emit({"report": str(paths.html), "json": str(paths.json), "csv": [str(path) for path in paths.csvs]})
     else:
         click.echo(f"report: {paths.html}")
+    return 0
+
+
+@click.group("store")
+def store_group() -> None:
+    """The database: a projection of the journals that can be dropped and rebuilt."""
+
+
+@store_group.command("rebuild")
+@click.argument("run", required=False)
+@with_settings
+def store_rebuild(settings: Settings, run: str | None) -> int:
+    """Write a run into the database anew, from its journal.
+
+    RUN is a run's number or folder; by default all runs in the state directory. Other runs stay as they are.
+    """
+    from adapters.store.store import Store
+
+    where = settings.open_state()
+    chosen = [run_of(where, run)] if run else [each for each in where.runs() if each.journal.is_dir()]
+    written = 0
+    with Store.open(store_url(settings.load())) as store:
+        for each in chosen:
+            written += store.rebuild((record.seq, record.message) for record in journals.read(each.journal))
+        url = store.url
+    if settings.as_json:
+        emit({"runs": [each.name for each in chosen], "records": written, "store": url})
+    else:
+        click.echo(f"{len(chosen)} runs, {written:,} records written to {url}")
     return 0
 
 

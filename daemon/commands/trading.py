@@ -159,7 +159,7 @@ def infer(settings: Settings, bus_url: str | None) -> int:
     Uses the models in the state directory and gives the same answers as inference inside `plimsoll paper`. Several
     of these share the work. Stops on SIGTERM.
     """
-    from daemon.app import run_inference
+    from daemon.inference import run_inference
     from models.registry import Registry
 
     loaded = settings.load(bus__url=bus_url)

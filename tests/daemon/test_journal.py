@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.errors import ConfigError, DataError, InvariantBroken
-from bus.messages import Quote
+from bus.messages import Quote, RunEnded
 from daemon.journal import INPUT, OUTPUT, Journal, read, segments, verify
 
 
@@ -149,3 +149,15 @@ def test_a_full_disk_stops_the_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
         journal.commit()
+
+
+def test_a_message_that_no_reader_would_take_is_refused_before_it_is_written(tmp_path):
+    journal = Journal(tmp_path)
+    journal.append(INPUT, quote(1))
+    huge = RunEnded(reason="x" * 5_000_000, flatten=False, ts_init_ns=1)
+    with pytest.raises(DataError, match="a RunEnded of 50000"):
+        journal.append(INPUT, huge)
+    journal.append(INPUT, quote(2))
+    journal.close()
+
+    assert [record.message for record in read(tmp_path)] == [quote(1), quote(2)]

@@ -174,3 +174,26 @@ def test_what_the_venue_does_not_close_at_once_at_the_end_of_data_is_tried_again
         assert not day.venue.positions
         assert not day.engine.core.book.positions
         assert not day.engine.core.book.orders
+
+
+def test_a_stop_does_not_wait_for_an_inference_that_hangs_and_the_run_goes_on_later(tmp_path):
+    import asyncio
+
+    from tests.harness.paper import Day, scripted_forecasts, synthetic_quotes
+
+    whole = Day(tmp_path / "whole", synthetic_quotes(300)).run()
+    asked = 0
+
+    async def hangs(request):
+        nonlocal asked
+        asked += 1
+        if asked == 20:
+            asyncio.get_running_loop().call_soon(day.shell.stop, "SIGTERM")
+            await asyncio.Event().wait()
+        return await scripted_forecasts(request)
+
+    day = Day(tmp_path / "j", synthetic_quotes(300), ask=hangs)
+    assert day.run().reason == "SIGTERM"
+
+    again = Day(tmp_path / "j", synthetic_quotes(300)).run()
+    assert again.decisions == whole.decisions

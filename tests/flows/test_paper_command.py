@@ -123,6 +123,17 @@ def test_sigterm_stops_in_good_order_with_a_report_and_the_run_can_go_on(trained
     assert result["decisions_sha256"] == whole["decisions_sha256"]
 
 
+def test_a_database_that_was_lost_is_rebuilt_from_the_journal(trained):
+    base, result = trained
+    database = base / "state" / "plimsoll.db"
+    database.unlink()
+
+    rebuilt = last_line(plimsoll("store", "rebuild", "--state", base / "state", "--json"))
+
+    assert database.is_file()
+    assert rebuilt["records"] > result["quotes"]
+
+
 def test_an_altered_byte_in_a_journal_is_found_by_verify(trained, tmp_path):
     _, result = trained
     copy = tmp_path / "journal"
@@ -249,8 +260,8 @@ def test_wrong_usage_is_one_clear_line(arguments, message):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "paper", "train", "infer", "replay", "report", "journal", "journal verify", "models", "models list", "halt",
-     "resume", "doctor", "config", "config show", "config check"],
+    ["", "paper", "train", "infer", "replay", "report", "journal", "journal verify", "store rebuild", "models",
+     "models list", "halt", "resume", "doctor", "config", "config show", "config check"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     done = plimsoll(*command.split(), "--help")
