@@ -8,9 +8,11 @@ import sys
 import webbrowser
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from bus.errors import ConfigError, Refused
 from bus.values import NS_PER_S
@@ -18,7 +20,7 @@ from daemon.commands.common import EXIT_FAILED, Settings, emit, with_settings
 from daemon.config import Config
 
 if TYPE_CHECKING:
-    from adapters.ctrader.grants import Grant, Issued, Tokens
+    from adapters.ctrader.grants import Answer, Grant, Issued, Tokens
     from adapters.ctrader.secret import Secret
 
 _T = TypeVar("_T")
@@ -35,8 +37,15 @@ def auth_group() -> None:
     "--no-spare", is_flag=True, help="One consent only. A crash in the worst moment then asks for a new login."
 )
 @click.option("--timeout", "timeout_s", type=click.IntRange(1, 3600), default=300, show_default=True, help="Seconds.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Take the refresh token from a JSON file of mode 0600 (- = standard input), without asking for consent: what "
+    "the broker's playground or `plimsoll venue --json` gave.",
+)
 @with_settings
-def login(settings: Settings, *, no_browser: bool, no_spare: bool, timeout_s: int) -> int:
+def login(settings: Settings, *, no_browser: bool, no_spare: bool, timeout_s: int, source: Path | None) -> int:
     """Ask for the broker's consent in a browser and keep the tokens, encrypted.
 
     The broker asks twice: the second consent is a spare. A refresh token works once, so a power cut while it is being
@@ -46,6 +55,10 @@ def login(settings: Settings, *, no_browser: bool, no_spare: bool, timeout_s: in
     at home.
     """
     config = settings.load()
+    if source is not None:
+        _run(_log_in_from(config, source))
+        click.echo('{"logged_in":true,"spare":false}' if settings.as_json else "logged in, without a spare")
+        return 0
     spare = _run(_login(config, browser=not no_browser, spare=not no_spare, timeout_s=timeout_s))
     if settings.as_json:
         emit({"logged_in": True, "spare": spare})
@@ -74,6 +87,33 @@ async def _login(config: Config, *, browser: bool, spare: bool, timeout_s: int) 
     return has_spare
 
 
+async def _log_in_from(config: Config, source: Path) -> None:
+    from adapters.ctrader.secret import Secret
+    from adapters.ctrader.vault import read_private
+    from daemon.consent import endpoint, given_secret, open_keeper, open_store
+
+    endpoint(config, _no_secret())
+    text = sys.stdin.buffer.read(65_536) if str(source) == "-" else read_private(source, 65_536)
+    try:
+        found = msgspec.json.decode(text or b"", type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise ConfigError(f"{source} is no JSON object with a refresh token") from None
+    token = found.get("refreshToken") or found.get("refresh_token")
+    beside = found.get("client_secret")
+    if not isinstance(token, str):
+        raise ConfigError(f"{source} names no refreshToken")
+    store = open_store(config, create=True)
+    assert store is not None
+    given = given_secret(config)
+    before = store.peek()
+    secret = given or (Secret(beside) if isinstance(beside, str) else before.client_secret if before else None)
+    secret = secret or _prompt()
+    keeper = open_keeper(config, store)
+    # Spent at once: only a pair of our own has a known life, and the copy in the file is then worth nothing.
+    issued = _issued(await endpoint(config, secret).refresh(Secret(token)))
+    await keeper.log_in(issued, None if given else secret, keep_as_spare=False)
+
+
 def _no_secret() -> "Secret":
     from adapters.ctrader.secret import Secret
 
@@ -89,7 +129,6 @@ def _prompt() -> "Secret":
 
 
 async def _consent(config: Config, secret: "Secret", *, browser: bool, timeout_s: int, why: str) -> "Issued":
-    from adapters.ctrader.grants import Issued, TokenRefused
     from adapters.ctrader.oauth import Redirect, check_endpoint, consent_url
     from daemon.consent import endpoint
 
@@ -101,11 +140,17 @@ async def _consent(config: Config, secret: "Secret", *, browser: bool, timeout_s
         click.echo(f"{'a browser opens' if opened else 'open this in a browser'}{why}:\n{url}", err=True)
         code = await redirect.wait(timeout_s)
         answer = await endpoint(config, secret).exchange(code, redirect.uri)
-    if isinstance(answer, Issued):
-        return answer
+    return _issued(answer)
+
+
+def _issued(answer: "Answer") -> "Issued":
+    from adapters.ctrader.grants import TokenRefused, Unanswered
+
     if isinstance(answer, TokenRefused):
         raise Refused(answer.code, f"{answer.text or 'the broker gives no tokens'}; run `plimsoll auth login` again")
-    raise Refused("NO_ANSWER", f"{answer.reason}; run `plimsoll auth login` again")
+    if isinstance(answer, Unanswered):
+        raise Refused("NO_ANSWER", f"{answer.reason}; run `plimsoll auth login` again")
+    return answer
 
 
 def _has_terminal() -> bool:

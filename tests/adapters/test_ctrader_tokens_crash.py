@@ -122,6 +122,30 @@ def test_a_whole_answer_that_was_not_renamed_yet_is_adopted_not_thrown_away():
     assert desk.asked == asked
 
 
+def test_an_adopted_answer_is_made_durable_before_it_is_used():
+    """Killed between write and sync, and after the next start the power goes."""
+    steps = steps_of(due_desk(spare=False))
+    for seed in range(10):
+        desk = due_desk(spare=False)
+        assert desk.crash(steps.index("sync", steps.index("answered")))
+        token = desk.run()
+        assert desk.broker.accepts(token)
+
+        desk.folder.restart(luck(seed))
+        assert desk.run() == token
+
+
+def test_a_lost_active_grant_is_followed_by_the_spare_without_spending_its_refresh_token():
+    steps = steps_of(due_desk(), "refresh")
+    last_rotation = len(steps) - 1 - steps[::-1].index("rotated")
+    desk = due_desk()
+    assert desk.crash(last_rotation, "refresh")
+    spare = desk.store().peek().spare.pair
+
+    assert desk.run("refresh") == spare.access
+    assert desk.broker.accepts(spare.access)
+
+
 def test_nothing_is_created_or_allocated_between_the_answer_and_its_durable_record():
     steps = steps_of(due_desk(spare=False))
     after = steps[steps.index("answered") :]

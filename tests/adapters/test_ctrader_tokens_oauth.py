@@ -2,13 +2,20 @@
 
 import asyncio
 import contextlib
+import datetime as dt
+import ipaddress
 import logging
 import socket
+import ssl
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from adapters.ctrader.grants import Issued, TokenRefused, Unanswered
 from adapters.ctrader.oauth import Redirect, TokenEndpoint, check_endpoint, consent_url
@@ -181,6 +188,71 @@ def test_an_authority_that_cannot_be_read_is_one_clear_line(tmp_path):
             (tmp_path / "ca.pem").write_text(content)
         with pytest.raises(ConfigError, match="ctrader.ca_file .* cannot be used"):
             TokenEndpoint("https://host/", "app", Secret("s"), tmp_path / "ca.pem")
+
+
+def certificate(folder, host):
+    """A self-signed certificate for a host, as (context of a server, file of the authority)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    ca, both = folder / "ca.pem", folder / "server.pem"
+    ca.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    both.write_bytes(ca.read_bytes() + private)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(both)
+    return context, ca
+
+
+@pytest.mark.parametrize(
+    ("host", "with_ca", "trusted"),
+    [
+        (x509.IPAddress(ipaddress.ip_address("127.0.0.1")), True, True),
+        (x509.IPAddress(ipaddress.ip_address("127.0.0.1")), False, False),
+        (x509.DNSName("elsewhere.example"), True, False),
+    ],
+)
+def test_chain_and_host_name_are_verified_against_the_authority_that_is_configured(tmp_path, host, with_ca, trusted):
+    context, ca = certificate(tmp_path, host)
+    seen = []
+
+    async def token(request):
+        seen.append(request)
+        return web.json_response({"accessToken": "a", "refreshToken": "r", "expiresIn": 60})
+
+    async def scene():
+        application = web.Application()
+        application.router.add_get("/apps/token", token)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}/apps/token"
+        try:
+            return await TokenEndpoint(url, "app", Secret("s"), ca if with_ca else None).refresh(Secret(REFRESH))
+        finally:
+            await runner.cleanup()
+
+    answer = run(scene())
+    assert len(seen) == trusted
+    if trusted:
+        assert isinstance(answer, Issued)
+    else:
+        assert not answer.sent
+        assert "certificate" in answer.reason
 
 
 # --- the redirect ----------------------------------------------------------------------------------------------

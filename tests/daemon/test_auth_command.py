@@ -145,6 +145,36 @@ def test_the_client_secret_is_asked_for_unseen_and_kept_sealed(home, server, mon
     assert MARK.encode() not in (home / "state" / "ctrader" / "tokens").read_bytes()
 
 
+def test_tokens_from_elsewhere_are_taken_from_a_private_file_or_standard_input(home, server):
+    (home / "plimsoll.toml").write_text(
+        "\n".join(
+            line for line in (home / "plimsoll.toml").read_text().splitlines() if not line.startswith("client_secret")
+        )
+    )
+    line = {"client_secret": CLIENT_SECRET, "refresh_token": server.broker.consent().refresh.reveal()}
+    file = home / "venue.json"
+    file.write_text(json.dumps(line))
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="run: chmod 600"):
+        plimsoll("login", "--from", str(file))
+    file.chmod(0o600)
+    assert json.loads(plimsoll("login", "--from", str(file), "--json").stdout)["logged_in"]
+    assert served(server)
+    with pytest.raises(Refused, match="CH_ACCESS_TOKEN_INVALID: no such token; run `plimsoll auth login` again"):
+        plimsoll("login", "--from", str(file))
+    assert served(server), "a login that fails leaves what there was"
+
+    again = json.dumps({"refreshToken": server.broker.consent().refresh.reveal()})
+    plimsoll("login", "--from", "-", input=again)
+    assert served(server)
+    plimsoll("refresh")
+    assert served(server)
+    with pytest.raises(ConfigError, match="no JSON object"):
+        plimsoll("login", "--from", "-", input="TOKENMARK")
+    with pytest.raises(ConfigError, match="names no refreshToken"):
+        plimsoll("login", "--from", "-", input="{}")
+
+
 def test_mistakes_are_one_line_with_a_way_out(home, server, monkeypatch):
     with pytest.raises(Exception, match="nobody is logged in; run `plimsoll auth login`"):
         plimsoll("refresh")
@@ -202,11 +232,13 @@ def test_a_process_killed_at_any_moment_of_a_refresh_leaves_access(home, server)
     plimsoll("login")
     rng = random.Random(7)
     legs, killed_at, logins = ["arrived", "rotated", "answered", "any"], [], 0
-    victim, wanted = [0], [("", 0, 0.0)]
+    victim, wanted, proc = [0], [("", 0, 0.0)], []
 
     def kill(leg):
         wanted_leg, nth, delay_s = wanted[0]
         if leg == wanted_leg and server.refreshes - before == nth:
+            proc.append(Path(f"/proc/{victim[0]}/cmdline").read_bytes())
+            proc.append(Path(f"/proc/{victim[0]}/environ").read_bytes())
             time.sleep(delay_s)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim[0], signal.SIGKILL)
@@ -246,6 +278,7 @@ def test_a_process_killed_at_any_moment_of_a_refresh_leaves_access(home, server)
         zygote.stdin.close()
     server.kill = lambda leg: None
     assert set(killed_at) == {"arrived", "rotated", "answered"}
+    assert not any(MARK.encode() in shown for shown in proc)
     assert logins > 2, "no answer was ever lost: the test tests nothing"
 
 
