@@ -12,7 +12,7 @@ PYTHON ?= python3.11
 # The machine's own certificates, for networks that have an authority of their own.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help setup paper test lint lock bench clean
+.PHONY: help setup paper test lint lock simulate bench clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,9 @@ lint: setup ## Linters and types alone
 lock: ## Resolve requirements.lock anew (hashes, no index hosts)
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --all-extras --quiet pyproject.toml -o requirements.lock
+
+simulate: setup ## Run many seeded disasters: make simulate SEEDS=5000
+	@PLIMSOLL_SEEDS=$(or $(SEEDS),2000) $(BIN)/pytest -q -n 2 --timeout 0 tests/simulation/test_disasters.py
 
 bench: setup ## Measure this machine; one JSON line each
 	@for f in bench/bench_*.py; do $(BIN)/python $$f || exit 1; done
