@@ -242,6 +242,27 @@ def test_an_answer_that_cannot_be_stored_stays_in_memory_unused_until_it_can(des
     assert tokens_of(desk).spare is not None
 
 
+def test_an_answer_that_could_not_be_written_once_is_written_again_at_once():
+    desk = Desk()
+    desk.log_in(spare=False)
+    desk.pass_days(25)
+    sync, failures = desk.folder.sync, []
+
+    def fail_after_the_answer(handle):
+        if "answered" in desk.folder.machine.steps and not failures:
+            failures.append(handle)
+            raise OSError(5, "Input/output error")
+        sync(handle)
+
+    desk.folder.restart()
+    desk.folder.sync = fail_after_the_answer
+    token = desk.run()
+
+    assert failures
+    assert desk.broker.accepts(token)
+    assert desk.run() == token
+
+
 def test_a_cancelled_caller_does_not_cut_a_refresh_short():
     desk = Desk()
     desk.log_in(spare=False)
