@@ -5,6 +5,8 @@ facts past tense (`OrderFilled`). Each type has one producing room, named in its
 name: `_e5` prices, `_e2` volumes, `_ns` UTC nanoseconds, money in the account's smallest unit. `ts_event_ns` is the
 venue's time, `ts_init_ns` ours; what arrives is ordered by the inbox's sequence number and by nothing else.
 
+All of it stands in one file, because it is one union and is read as one vocabulary.
+
 Messages encode as arrays, so fields are positional: a new field goes to the end, with a default; a type never changes.
 """
 

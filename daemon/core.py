@@ -49,7 +49,8 @@ from bus.messages import (
     SwapCharged,
     VenueFact,
 )
-from bus.values import NS_PER_S, PRICE_SCALE, Instrument
+from bus.values import NS_PER_S
+from daemon.coreview import CoreView
 from daemon.market import Counters, Market
 from risk.book import Book
 from risk.gate import review
@@ -58,7 +59,7 @@ from risk.policy import Policy
 from risk.reconcile import compare
 from risk.sizing import SizingSettings
 from strategies import load
-from strategies.contract import PositionView, Strategy
+from strategies.contract import Strategy
 
 DECISIONS = (
     CalibratedForecast,
@@ -166,7 +167,7 @@ class Core:
         self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
         self._markets = {entry.symbol: Market(entry, run.period_ns, self.counters) for entry in run.instruments}
-        self.view = CoreView(self)
+        self.view = CoreView(self.book, settings.slippage_allowance_e5, lambda: self.now_ns)
         self._handlers = {
             Quote: self._on_quote,
             ClockTick: self._on_tick,
@@ -451,63 +452,3 @@ class Core:
         if self._run is None:
             raise InvariantBroken("the run has not started")
         return self._run
-
-
-class CoreView:
-    """What strategies may see of the core; see strategies.contract.View."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._book = core.book
-        self._instruments = {entry.symbol: entry for entry in core.book.instruments.values()}
-
-    @property
-    def now_ns(self) -> int:
-        """Time of the newest message."""
-        return self._core.now_ns
-
-    @property
-    def equity(self) -> int:
-        """Floating equity in the account's smallest unit."""
-        return self._book.equity
-
-    def quote(self, symbol: str) -> Quote | None:
-        """The last quote, or None before the first."""
-        return self._book.quotes.get(symbol)
-
-    def instrument(self, symbol: str) -> Instrument:
-        """The symbol's specification."""
-        return self._instruments[symbol]
-
-    def positions(self, strategy: str, symbol: str) -> Sequence[PositionView]:
-        """The strategy's open positions in a symbol, oldest first."""
-        return [
-            PositionView(
-                position_id=position.position_id,
-                symbol=position.symbol,
-                side=position.side,
-                volume_e2=position.volume_e2,
-                entry_e5=position.price_e5,
-                stop_loss_e5=position.stop_loss_e5,
-                take_profit_e5=position.take_profit_e5,
-                ts_open_ns=position.ts_open_ns,
-                bars_held=position.bars_held,
-                horizon=position.horizon,
-                strategy=position.strategy,
-            )
-            for position in self._book.positions.values()
-            if position.symbol == symbol and position.strategy == strategy
-        ]
-
-    def has_pending(self, strategy: str, symbol: str) -> bool:
-        """Whether an order of the strategy is in flight or resting in a symbol."""
-        return self._book.has_pending(strategy, symbol)
-
-    def round_trip_cost_e5(self, symbol: str) -> int:
-        """Commission of both sides and the slippage allowance as a price distance; the spread is not in it."""
-        instrument = self._instruments[symbol]
-        quote = self._book.quotes.get(symbol)
-        mid_e5 = (quote.bid_e5 + quote.ask_e5) // 2 if quote else PRICE_SCALE
-        # commission_per_million_e2 is 1/100 currency per million of value: as a share of the price, 1e-8 a side.
-        commission_e5 = -(-2 * instrument.commission_per_million_e2 * mid_e5 // 100_000_000)
-        return commission_e5 + self._core.settings.slippage_allowance_e5

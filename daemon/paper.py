@@ -9,6 +9,9 @@ events, so a run is the same at any pace and with inference in any process.
 
 Recovery is the same loop: the engine goes through the journal while the loop runs from the beginning and rebuilds the
 exchange and everything that was on its way; answers are taken from the journal. Where the journal ends, life goes on.
+
+Loop, deliveries, recovery and pace stand in one file of more than 400 lines, because the order of what they do to the
+clock and to the deliveries is the whole point.
 """
 
 import asyncio
