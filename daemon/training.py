@@ -33,7 +33,8 @@ def find_models(
 ) -> tuple[Loaded, ...]:
     """The models a run trades on, one release a symbol; trained now where the registry has none that fits.
 
-    A release fits where it answers the configured horizons and has seen nothing of the period that is traded.
+    A release fits where it answers the configured horizons, has seen nothing of the period that is traded, and was made
+    with the seed that was asked for, if one was.
 
     Raises:
         ModelError: training failed, or what it published does not verify.
@@ -71,6 +72,8 @@ def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config)
             return None
         if seen_ns >= data.split.calibrate_end_ns:
             return None
+        if "models.seed" in config.sources and manifest.seed != config.models.seed:
+            return None  # another seed was asked for in so many words
     return loaded
 
 

@@ -123,6 +123,16 @@ def test_sigterm_stops_in_good_order_with_a_report_and_the_run_can_go_on(trained
     assert result["decisions_sha256"] == whole["decisions_sha256"]
 
 
+def test_another_seed_trains_other_models(trained):
+    base, whole = trained
+    state = fresh_state(base, "seed")
+    arguments = [*paper_arguments(base, state, config="bare.toml"), "--seed", "8"]
+
+    result = last_line(plimsoll(*arguments))
+
+    assert result["coverage"][0]["model_id"] != whole["coverage"][0]["model_id"]
+
+
 def test_a_database_that_was_lost_is_rebuilt_from_the_journal(trained):
     base, result = trained
     database = base / "state" / "plimsoll.db"
