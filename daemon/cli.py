@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import auth, ctrader, machine, records, trading
+from daemon.commands import auth, ctrader, machine, probe, records, trading
 from daemon.commands.common import EXIT_FAILED
 
 EXIT_CONFIG = 78
@@ -49,6 +49,7 @@ for command in (
     trading.halt,
     trading.resume,
     ctrader.venue,
+    probe.ctrader_group,
     auth.auth_group,
     machine.doctor,
     machine.config_group,

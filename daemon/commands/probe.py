@@ -1,0 +1,231 @@
+"""`plimsoll ctrader probe`: is the broker there, does it know us, how far away is it. Places nothing."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bus.errors import ConfigError, Refused
+from bus.values import NS_PER_MS
+from daemon.commands.common import Settings, emit, with_settings
+from daemon.config import Config
+
+if TYPE_CHECKING:
+    from adapters.ctrader.connection import Connection
+    from adapters.ctrader.secret import Secret
+
+_HOSTS = {"demo": "demo.ctraderapi.com", "live": "live.ctraderapi.com"}
+_ROUND_TRIPS = 20
+_APART_S = 0.05  # 20 a second, below half of what the broker allows
+_SPOTS_S = 5
+_SPOTS = 5
+_FAR_MS = 60_000
+
+
+@click.group("ctrader")
+def ctrader_group() -> None:
+    """Look at the broker (cTrader): probe."""
+
+
+@ctrader_group.command("probe")
+@click.option("--host", envvar="PLIMSOLL_CTRADER_HOST", help="[default: the broker's, of ctrader.environment]")
+@click.option(
+    "--port", envvar="PLIMSOLL_CTRADER_PORT", type=click.IntRange(1, 65535), default=5035, show_default=True,
+    help="Of the protobuf protocol.",
+)  # fmt: skip
+@click.option(
+    "--ca-file", envvar="PLIMSOLL_CTRADER_CA_FILE", type=click.Path(path_type=Path, dir_okay=False),
+    help="A private authority to trust instead of the machine's.  [default: ctrader.ca_file]",
+)  # fmt: skip
+@click.option("--client-id", envvar="PLIMSOLL_CTRADER_CLIENT_ID", help="[default: ctrader.client_id]")
+@with_settings
+def probe(settings: Settings, *, host: str | None, port: int, ca_file: Path | None, client_id: str | None) -> int:
+    r"""Connect, log in, count accounts and symbols, measure round trip and clock. Places nothing.
+
+    Logs in with what `plimsoll auth login` keeps, or with the environment variables PLIMSOLL_CTRADER_CLIENT_SECRET and
+    PLIMSOLL_CTRADER_ACCESS_TOKEN; there are no options for these, because every user can read a command line.
+
+    \b
+    Examples:
+      plimsoll ctrader probe
+      plimsoll ctrader probe --host 127.0.0.1 --port 5035 --ca-file ca.pem --json
+    """
+    config = settings.load()
+    if ca_file is None and config.ctrader.ca_file:
+        ca_file = Path(config.ctrader.ca_file).expanduser()
+    told = asyncio.run(_probe(config, host or _HOSTS[config.ctrader.environment], port, ca_file, client_id))
+    if settings.as_json:
+        emit(told)
+    else:
+        _show(told)
+    return 0
+
+
+async def _probe(
+    config: Config, host: str, port: int, ca_file: Path | None, client_id: str | None
+) -> dict[str, Any]:  # fmt: skip
+    from adapters.ctrader.connection import Connection
+    from adapters.ctrader.events import Pushed
+    from adapters.ctrader.messages import openapi
+    from adapters.ctrader.shell import Server
+
+    own = config.ctrader
+    known_as = client_id or own.client_id
+    if not known_as:
+        raise ConfigError("ctrader.client_id is empty; write the application's id there, or give --client-id")
+    secret, token = await _credentials(config)
+    offsets_ms: list[int] = []
+    heard = asyncio.Event()
+
+    def on_event(event: Any) -> None:
+        if (
+            isinstance(event, Pushed)
+            and isinstance(event.message, openapi.ProtoOASpotEvent)
+            and event.message.timestamp
+        ):
+            offsets_ms.append(event.message.timestamp - time.time_ns() // NS_PER_MS)
+            if len(offsets_ms) >= _SPOTS:
+                heard.set()
+
+    connection = Connection(Server(host, port, ca_file), known_as, secret, on_event=on_event)
+    try:
+        began_ns = time.perf_counter_ns()
+        await connection.start()
+        connected_ms = (time.perf_counter_ns() - began_ns) / NS_PER_MS
+        accounts = await _accounts(connection, token, live=own.environment == "live")
+        version, trips_ms = await _round_trips(connection)
+        if subscription := _first_symbol(accounts):
+            await connection.request(
+                openapi.ProtoOASubscribeSpotsReq(
+                    ctidTraderAccountId=subscription[0], symbolId=[subscription[1]], subscribeToSpotTimestamp=True
+                )
+            )
+            await _within(heard, _SPOTS_S)
+    finally:
+        await connection.close()
+    trips_ms.sort()
+    return {
+        "host": host,
+        "port": port,
+        "version": version,
+        "connect_ms": round(connected_ms, 3),
+        "round_trip_ms": {
+            "p50": round(trips_ms[len(trips_ms) // 2], 3),
+            "max": round(trips_ms[-1], 3),
+            "requests": len(trips_ms),
+        },
+        # The newest price is the one that was under way the least; half of the way there is the way here.
+        "clock_offset_ms": max(offsets_ms) + round(trips_ms[len(trips_ms) // 2] / 2) if offsets_ms else None,
+        "accounts": [{key: value for key, value in each.items() if key != "symbol_id"} for each in accounts],
+    }
+
+
+async def _credentials(config: Config) -> "tuple[Secret, Secret]":
+    """The client secret and an access token: from the environment, else from where `plimsoll auth login` put them."""
+    from adapters.ctrader.secret import Secret
+    from daemon.consent import given_secret, open_keeper, open_store
+
+    secret = _from_environment("PLIMSOLL_CTRADER_CLIENT_SECRET") or given_secret(config)
+    token = _from_environment("PLIMSOLL_CTRADER_ACCESS_TOKEN")
+    store = None if secret and token else open_store(config)
+    if store is not None:
+        kept = store.peek()
+        secret = secret or (kept.client_secret if kept is not None else None)
+        token = token or await open_keeper(config, store).access_token()
+    if not isinstance(token, Secret):
+        raise ConfigError("nobody is logged in; run `plimsoll auth login`, or set PLIMSOLL_CTRADER_ACCESS_TOKEN")
+    if not isinstance(secret, Secret):
+        raise ConfigError(
+            "the client secret is not known; set ctrader.client_secret_file or PLIMSOLL_CTRADER_CLIENT_SECRET"
+        )
+    return secret, token
+
+
+def _from_environment(name: str) -> "Secret | None":
+    from adapters.ctrader.secret import Secret
+
+    value = os.environ.get(name, "").strip()
+    return Secret(value) if value else None
+
+
+async def _accounts(connection: "Connection", token: "Secret", *, live: bool) -> list[dict[str, Any]]:
+    """The accounts of the environment, logged in, each with its symbols."""
+    from adapters.ctrader.messages import openapi
+
+    listed = await connection.request(openapi.ProtoOAGetAccountListByAccessTokenReq(accessToken=token.reveal()))
+    accounts: list[dict[str, Any]] = []
+    for each in listed.ctidTraderAccount:
+        if each.isLive != live:
+            continue
+        number: int = each.ctidTraderAccountId
+        await connection.login(number, token)
+        symbols = (await connection.request(openapi.ProtoOASymbolsListReq(ctidTraderAccountId=number))).symbol
+        preferred = next(
+            (symbol for symbol in symbols if symbol.symbolName == "EURUSD"), symbols[0] if symbols else None
+        )
+        accounts.append(
+            {
+                "ctidTraderAccountId": number,
+                "login": each.traderLogin or None,
+                "live": bool(each.isLive),
+                "symbols": len(symbols),
+                "symbol_id": preferred.symbolId if preferred is not None else None,
+            }
+        )
+    if not accounts:
+        kind = "live" if live else "demo"
+        raise Refused("NO_ACCOUNT", f"this login covers no {kind} account; see ctrader.environment")
+    return accounts
+
+
+def _first_symbol(accounts: list[dict[str, Any]]) -> tuple[int, int] | None:
+    return next(
+        ((each["ctidTraderAccountId"], each["symbol_id"]) for each in accounts if each["symbol_id"] is not None), None
+    )
+
+
+async def _round_trips(connection: "Connection") -> tuple[str, list[float]]:
+    """The server's version, and how long it took to ask for it each time, in ms."""
+    from adapters.ctrader.messages import openapi
+
+    trips_ms: list[float] = []
+    version = ""
+    for _ in range(_ROUND_TRIPS):
+        await asyncio.sleep(_APART_S)
+        began_ns = time.perf_counter_ns()
+        version = (await connection.request(openapi.ProtoOAVersionReq())).version
+        trips_ms.append((time.perf_counter_ns() - began_ns) / NS_PER_MS)
+    return version, trips_ms
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _show(told: dict[str, Any]) -> None:
+    trip, offset_ms = told["round_trip_ms"], told["clock_offset_ms"]
+    click.echo(f"server        {told['host']}:{told['port']}, version {told['version']}")
+    click.echo(f"connected in  {told['connect_ms']:.1f} ms, certificate and host name verified")
+    click.echo(f"round trip    {trip['p50']:.2f} ms (median of {trip['requests']}), {trip['max']:.2f} ms at most")
+    if offset_ms is None:
+        click.echo(f"clock         unknown: no price came within {_SPOTS_S} s; the market may be closed")
+    elif abs(offset_ms) > _FAR_MS:
+        click.echo(
+            f"clock         prices are {offset_ms / 1000:+,.0f} s from this clock: recorded, or the market is closed"
+        )
+    else:
+        click.echo(f"clock         the server's is {offset_ms:+d} ms from this one")
+    table = Table("account", "login", "kind", "symbols", box=None, pad_edge=False)
+    for each in told["accounts"]:
+        kind = "live" if each["live"] else "demo"
+        table.add_row(str(each["ctidTraderAccountId"]), str(each["login"] or "-"), kind, str(each["symbols"]))
+    Console().print(table)
