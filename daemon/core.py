@@ -6,6 +6,9 @@ message. It folds quotes into bars and marks, a closed bar into a forecast reque
 through the risk gate into orders or refusals. The same inputs in the same order give the same outputs, byte for byte:
 that is what replay, recovery and the equality of paper and live rest on. Whatever would break it is a defect.
 
+It stands in one file of more than 400 lines because it is one function over one state; what can be told apart (a
+symbol's forecasts, the strategies' view) has its own.
+
 What is counted here and not said (late answers, unknown models) is in `counters`.
 """
 
@@ -59,7 +62,7 @@ from risk.policy import Policy
 from risk.reconcile import compare
 from risk.sizing import SizingSettings
 from strategies import load
-from strategies.contract import Strategy
+from strategies.contract import Strategy, exit_intent
 
 DECISIONS = (
     CalibratedForecast,
@@ -339,19 +342,7 @@ class Core:
             return
         pause_ns = EXIT_RETRY_NS if tried is None else min(2 * tried.pause_ns, LONGEST_EXIT_RETRY_NS)
         self._exit_tried[position_id] = _ExitTried(self.now_ns, pause_ns)
-        quote = self.book.quotes.get(position.symbol)
-        reference = 0 if quote is None else quote.bid_e5 if position.side > 0 else quote.ask_e5
-        intent = Intent(
-            intent_id="",
-            strategy=position.strategy,
-            symbol=position.symbol,
-            action="exit",
-            side=position.side.opposite,
-            reason=reason,
-            reference_e5=reference,
-            ts_init_ns=self.now_ns,
-            position_id=position_id,
-        )
+        intent = exit_intent(self.view.position(position_id), self.view, reason)
         self._decide((intent,), out)
 
     def _on_fact(self, fact: VenueFact) -> Sequence[AnyMessage]:

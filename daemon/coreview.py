@@ -34,22 +34,27 @@ class CoreView:
         """The symbol's specification."""
         return self._book.instruments[symbol]
 
+    def position(self, position_id: str) -> PositionView:
+        """One open position."""
+        position = self._book.positions[position_id]
+        return PositionView(
+            position_id=position.position_id,
+            symbol=position.symbol,
+            side=position.side,
+            volume_e2=position.volume_e2,
+            entry_e5=position.price_e5,
+            stop_loss_e5=position.stop_loss_e5,
+            take_profit_e5=position.take_profit_e5,
+            ts_open_ns=position.ts_open_ns,
+            bars_held=position.bars_held,
+            horizon=position.horizon,
+            strategy=position.strategy,
+        )
+
     def positions(self, strategy: str, symbol: str) -> Sequence[PositionView]:
         """The strategy's open positions in a symbol, oldest first."""
         return [
-            PositionView(
-                position_id=position.position_id,
-                symbol=position.symbol,
-                side=position.side,
-                volume_e2=position.volume_e2,
-                entry_e5=position.price_e5,
-                stop_loss_e5=position.stop_loss_e5,
-                take_profit_e5=position.take_profit_e5,
-                ts_open_ns=position.ts_open_ns,
-                bars_held=position.bars_held,
-                horizon=position.horizon,
-                strategy=position.strategy,
-            )
+            self.position(position.position_id)
             for position in self._book.positions.values()
             if position.symbol == symbol and position.strategy == strategy
         ]
