@@ -170,7 +170,12 @@ def _main() -> int:
     try:
         from daemon.app import load_data
 
-        config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+        try:
+            config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return STOPPED  # cut short: the parent was stopped before it had said all, and says so itself
         state = State(Path(folder))
         train_with_bar(state, config, load_data(config), seed=int(seed), console=console, quiet=show == "quiet")
     except TradingError as error:
