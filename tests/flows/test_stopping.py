@@ -45,6 +45,14 @@ def children_of(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def trains(pid):
+    """Whether a process has become the training process, and still is it."""
+    try:
+        return b"daemon.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_models_that_were_stopped_in_training_are_not_published(number, tmp_path):
     done = subprocess.run(
@@ -62,7 +70,7 @@ def test_models_that_were_stopped_in_training_are_not_published(number, tmp_path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_day_that_is_stopped_while_it_trains_leaves_no_process_and_no_model(number, tmp_path):
     process = start("paper", "--headless", "--json", "--no-web", "--state", tmp_path, start_new_session=True)
-    while not (children := children_of(process.pid)):
+    while not (children := [child for child in children_of(process.pid) if trains(child)]):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     os.killpg(process.pid, number)
@@ -70,7 +78,10 @@ def test_a_day_that_is_stopped_while_it_trains_leaves_no_process_and_no_model(nu
 
     assert process.returncode == 130
     assert (output, errors.strip()) == ("", "stopped")
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    deadline = time.monotonic() + 10
+    while any(trains(child) for child in children):
+        assert time.monotonic() < deadline, "the training process outlived its parent"
+        time.sleep(0.01)
     assert not list(tmp_path.glob("models/*/*/manifest.json"))
 
 
