@@ -35,9 +35,10 @@ class Quote(Message, frozen=True, kw_only=True):
 
 
 class Bar(Message, frozen=True, kw_only=True):
-    """One closed bar of bid prices. Produced by the core from quotes; by shells from history, before the first quote.
+    """One bar of bid prices. Produced by the core from quotes, and by shells and adapters from history.
 
-    Admissible from `ts_close_ns` on.
+    Those from history come before the first quote, or tell what a lost connection missed. Closed, and admissible from
+    `ts_close_ns` on; one from history that closes later is still in the making.
     `spread_e5` is the last ask minus bid in the bar; `quotes` counts the quotes that made it.
     """
 
@@ -466,6 +467,51 @@ class AccountSnapshot(Message, frozen=True, kw_only=True):
     ts_init_ns: int
 
 
+class ForeignChanged(Message, frozen=True, kw_only=True):
+    """A position or an order on the account that is not ours. Produced by adapters. Counted, and never touched.
+
+    `kind` is `position` or `order`, `subject` the venue's id. `volume_e2` is what is open now, 0 = it ended;
+    `price_e5` the average entry of a position (0 for an order); `charges` its commission and swap not yet booked.
+    """
+
+    kind: str
+    subject: str
+    symbol: str
+    side: Side
+    volume_e2: int
+    price_e5: int
+    charges: int
+    label: str
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class BalanceMoved(Message, frozen=True, kw_only=True):
+    """The balance moved by something other than our deals. Produced by adapters; known by `move_id`, folded once.
+
+    `cause` is `cash` (deposit, withdrawal, fee: no result of trading) or `foreign` (somebody else's closing deal).
+    `delta` is the change, `balance` the account's balance after it.
+    """
+
+    move_id: str
+    cause: str
+    delta: int
+    balance: int
+    ts_event_ns: int
+    ts_init_ns: int
+
+
+class LinkChanged(Message, frozen=True, kw_only=True):
+    """The way to the venue is up (connected, logged in, reconciled, subscribed), or it was lost. Produced by adapters.
+
+    While it is down no command leaves: entries and exits are refused, what must be closed is closed once it is up.
+    """
+
+    up: bool
+    reason: str
+    ts_init_ns: int
+
+
 # --- operators, halts, life cycle ------------------------------------------------------------------------------
 
 
@@ -589,6 +635,9 @@ AnyMessage = (
     | ProtectionChanged
     | SwapCharged
     | AccountSnapshot
+    | ForeignChanged
+    | BalanceMoved
+    | LinkChanged
     | HaltTrading
     | ResumeTrading
     | HaltLatched
@@ -612,5 +661,7 @@ VenueFact = (
     | OrderFilled
     | ProtectionChanged
     | SwapCharged
+    | ForeignChanged
+    | BalanceMoved
 )
-"""What a broker adapter tells about orders and positions."""
+"""What a broker adapter tells about orders, positions and money."""

@@ -39,12 +39,22 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
             m.OrderFilled,
             m.ProtectionChanged,
             m.SwapCharged,
+            m.ForeignChanged,
         ),
     ),
-    "account": (Lane.FACTS, (m.AccountSnapshot, m.ReconcileFound)),
+    "account": (Lane.FACTS, (m.AccountSnapshot, m.ReconcileFound, m.BalanceMoved)),
     "control": (
         Lane.FACTS,
-        (m.HaltTrading, m.ResumeTrading, m.HaltLatched, m.HaltLifted, m.RunStarted, m.RunResumed, m.RunEnded),
+        (
+            m.HaltTrading,
+            m.ResumeTrading,
+            m.HaltLatched,
+            m.HaltLifted,
+            m.RunStarted,
+            m.RunResumed,
+            m.RunEnded,
+            m.LinkChanged,
+        ),
     ),
 }
 

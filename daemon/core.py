@@ -22,18 +22,21 @@ from bus.messages import (
     AccountSnapshot,
     AmendProtection,
     AnyMessage,
+    BalanceMoved,
     Bar,
     CalibratedForecast,
     CancelOrder,
     ClockTick,
     Forecast,
     ForecastMissed,
+    ForeignChanged,
     HaltLatched,
     HaltLevel,
     HaltLifted,
     HaltTrading,
     Intent,
     IntentRefused,
+    LinkChanged,
     ModelAdmitted,
     OrderAccepted,
     OrderCancelled,
@@ -58,6 +61,7 @@ from daemon.market import Counters, Market
 from risk.book import Book
 from risk.gate import review
 from risk.halt import Halts
+from risk.orders import remember
 from risk.policy import Policy
 from risk.reconcile import compare
 from risk.sizing import SizingSettings
@@ -76,10 +80,15 @@ DECISIONS = (
 )
 """The messages that `decisions_sha256` covers: everything the core decides, nothing it merely repeats."""
 
+NO_MONEY = "NOT_ENOUGH_MONEY"
+
 EXIT_RETRY_NS = NS_PER_S
 LONGEST_EXIT_RETRY_NS = 60 * NS_PER_S
 """A close that the venue refused is tried again after the first of these, then after twice as long each time up to the
 second; not at all while the market is closed, and at once when a part of it was filled."""
+
+ENTRIES_REMEMBERED = 1_000
+"""Entries that may still be tried once more, smaller; the oldest gives way."""
 
 NOTHING: tuple[AnyMessage, ...] = ()
 
@@ -100,6 +109,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         strategies: run in this order on each event.
         slippage_allowance_e5: what a strategy must expect to lose to slippage, both sides together, in 1/100000.
         forecast_deadline_ns: a forecast that arrives later than this after its bar closed is no forecast.
+        conversion: symbols that are there to convert money, and are not traded.
         data: fingerprint of the input data in modes that run on recorded data; says that a resumed run is the same.
     """
 
@@ -108,6 +118,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     strategies: tuple[StrategySettings, ...] = (StrategySettings(),)
     slippage_allowance_e5: int = 4
     forecast_deadline_ns: int = 5 * NS_PER_S
+    conversion: tuple[str, ...] = ()
     data: str = ""
 
 
@@ -130,6 +141,8 @@ class Core:
         self._quote_strategies: tuple[Strategy, ...] = ()
         self._watch_quotes = False
         self._exit_tried: dict[str, _ExitTried] = {}
+        self._link_up = True
+        self._entering: dict[str, Intent] = {}
         self._intents = 0
         self._handlers: Mapping[type[AnyMessage], Callable[..., Sequence[AnyMessage]]] = {RunStarted: self._on_start}
 
@@ -192,6 +205,9 @@ class Core:
             OrderUnknown: self._on_fact,
             ProtectionChanged: self._on_fact,
             SwapCharged: self._on_fact,
+            ForeignChanged: self._on_fact,
+            BalanceMoved: self._on_fact,
+            LinkChanged: self._on_link,
         }
         self._watch()
         return NOTHING
@@ -215,7 +231,7 @@ class Core:
         if bar is not None:
             self._close_bar(market, bar, out)
         self._guard(out)
-        if not self.ended:
+        if not self.ended and quote.symbol not in self.settings.conversion:
             for strategy in self._quote_strategies:
                 self._decide(strategy.on_quote(quote, self.view), out)
         return out
@@ -223,28 +239,40 @@ class Core:
     def _on_tick(self, tick: ClockTick) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, tick.ts_init_ns)
         out: list[AnyMessage] = []
-        for market in self._markets.values():
-            bar = market.builder.on_time(tick.ts_init_ns)
-            if bar is not None:
-                self._close_bar(market, bar, out)
+        if self._link_up:  # otherwise quotes are missing; history tells these bars when the link is back
+            for market in self._markets.values():
+                bar = market.builder.on_time(tick.ts_init_ns)
+                if bar is not None:
+                    self._close_bar(market, bar, out)
         self._guard(out)
         if self.book.orders:
             self._cancel_again(out)
         return out
 
     def _on_history(self, bar: Bar) -> Sequence[AnyMessage]:
-        """A bar from before this run's first quote: something to look back on, nothing to act on."""
+        """A bar from before the first quote, or one that a lost connection missed: to look back on, not to act on.
+
+        Intervals that were to be measured on it are. One in the making is what it is built on from here.
+        """
         market = self._markets.get(bar.symbol)
-        if market is not None:
-            market.window.append(bar)
-        return NOTHING
+        if market is None:
+            return NOTHING
+        if bar.ts_close_ns > self.now_ns:
+            market.builder.adopt(bar)
+            return NOTHING
+        if bar.ts_open_ns <= market.window.last_ns:
+            return NOTHING
+        market.builder.skip_to(bar.ts_close_ns)
+        market.close(bar)
+        self.book.on_bar(bar.symbol)
+        return market.resolve(bar, self.now_ns)
 
     def _close_bar(self, market: Market, bar: Bar, out: list[AnyMessage]) -> None:
         out.append(bar)
         market.close(bar)
         self.book.on_bar(bar.symbol)
         out.extend(market.resolve(bar, self.now_ns))
-        if self.ended:
+        if self.ended or bar.symbol in self.settings.conversion:
             return
         for strategy in self.strategies:
             self._decide(strategy.on_bar(bar, self.view), out)
@@ -305,7 +333,7 @@ class Core:
 
     # --- intents and orders ------------------------------------------------------------------------------------
 
-    def _decide(self, intents: Sequence[Intent], out: list[AnyMessage]) -> None:
+    def _decide(self, intents: Sequence[Intent], out: list[AnyMessage], largest_e2: int = 0) -> None:
         for wanted in intents:
             self._intents += 1
             # Unique for ever: recovery counts again from the journal, and the run id tells journals apart. Not the
@@ -322,9 +350,13 @@ class Core:
                 client_order_id=intent_id,
                 size_multiplier_ppm=self._size_multiplier(intent),
                 halt_level=self.halts.level,
+                link_up=self._link_up,
+                largest_e2=largest_e2,
             )
             if isinstance(answer, SubmitOrder):
                 self.book.sent(answer, self.now_ns, intent.horizon)
+                if not answer.position_id and not largest_e2:
+                    remember(self._entering, intent_id, intent, ENTRIES_REMEMBERED)
                 self._watch()
             out.append(answer)
 
@@ -338,7 +370,7 @@ class Core:
         tried = self._exit_tried.get(position_id)
         if self.book.closing(position_id) or (tried is not None and self.now_ns - tried.at_ns < tried.pause_ns):
             return
-        if not market_open(self.now_ns, self.book.instruments[position.symbol].session):
+        if not self._link_up or not market_open(self.now_ns, self.book.instruments[position.symbol].session):
             return
         pause_ns = EXIT_RETRY_NS if tried is None else min(2 * tried.pause_ns, LONGEST_EXIT_RETRY_NS)
         self._exit_tried[position_id] = _ExitTried(self.now_ns, pause_ns)
@@ -347,10 +379,16 @@ class Core:
 
     def _on_fact(self, fact: VenueFact) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, fact.ts_init_ns)
+        sent_e2 = 0
+        if isinstance(fact, OrderRejected) and fact.code == NO_MONEY:
+            refused = self.book.orders.get(fact.client_order_id)
+            sent_e2 = refused.volume_e2 if refused is not None and not refused.filled_e2 else 0
         if not self.book.fold(fact):
             self.counters.facts_repeated += 1
             return NOTHING
         out: list[AnyMessage] = []
+        if isinstance(fact, OrderRejected):
+            self._halve(fact, sent_e2, out)
         if isinstance(fact, OrderFilled):
             if fact.closing:
                 self._exit_tried.pop(fact.position_id, None)
@@ -360,9 +398,26 @@ class Core:
         self._watch()
         return out
 
+    def _halve(self, fact: OrderRejected, sent_e2: int, out: list[AnyMessage]) -> None:
+        """An entry for which the account has too little margin is tried once more with half its volume, then never."""
+        intent = self._entering.pop(fact.client_order_id, None)
+        if intent is None or not sent_e2 or self.ended:
+            return
+        self._decide((msgspec.structs.replace(intent, reason=f"{intent.reason}, half"),), out, largest_e2=sent_e2 // 2)
+
+    def _on_link(self, link: LinkChanged) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, link.ts_init_ns)
+        self._link_up = link.up
+        out: list[AnyMessage] = []
+        if link.up:
+            self._exit_tried.clear()  # what had to wait for the connection has waited long enough
+            self._guard(out)
+            self._cancel_again(out)
+        return out
+
     def _watch(self) -> None:
         """Quotes need more than bars and marks only while something is at risk or a strategy reads them."""
-        self._watch_quotes = bool(self._quote_strategies or self.book.positions)
+        self._watch_quotes = bool(self._quote_strategies or self.book.at_risk)
 
     # --- account, operators, life cycle ------------------------------------------------------------------------
 
@@ -402,6 +457,8 @@ class Core:
             self._flatten(latched.rule, out)
 
     def _cancel_entries(self, reason: str, out: list[AnyMessage]) -> None:
+        if not self._link_up:
+            return
         for order in self.book.resting_entries():
             cancel = CancelOrder(
                 client_order_id=order.client_order_id, symbol=order.symbol, reason=reason, ts_init_ns=self.now_ns

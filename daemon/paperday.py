@@ -37,9 +37,9 @@ class CoverageRow(msgspec.Struct, frozen=True, kw_only=True):
 class PaperSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The last line of `plimsoll paper --json`. Money in the account's smallest unit (`money_digits` decimals).
 
-    `pnl` is the change of the balance, `costs` all that stood between it and the profit at mid prices (negative),
-    `max_drawdown` the largest fall of floating equity from its peak (negative). `run_s` is the trading alone,
-    `duration_s` the whole command, training and report included.
+    `pnl` is the change of the balance by trading, `costs` all that stood between it and the profit at mid prices
+    (negative), `max_drawdown` the largest fall of floating equity from its peak (negative). `run_s` is the trading
+    alone, `duration_s` the whole command, training and report included.
     """
 
     ended: str
@@ -173,7 +173,7 @@ def conclude(config: Config, result: PaperResult, *, warn: Callable[[str], None]
         fills=counts.fills,
         trades=counts.trades,
         coverage=tuple(_coverage(summary)),
-        pnl=summary.conservation.balance_change,
+        pnl=summary.conservation.balance_change - summary.conservation.moved,
         costs=summary.total.costs,
         max_drawdown=summary.max_drawdown,
         equity_end=summary.equity_end,

@@ -71,6 +71,29 @@ class BarBuilder:
         self._start_ns = self.end_ns = now_ns - now_ns % self.period_ns
         return closed
 
+    def adopt(self, bar: Bar) -> None:
+        """Take the bar in the making as history tells it; what was built of it, with quotes missing, is replaced.
+
+        Ignored where a later bar is open already, or the clock has closed this one.
+        """
+        if bar.ts_open_ns < self._start_ns or bar.ts_close_ns <= self.end_ns - self.period_ns:
+            return
+        if self._quotes and bar.ts_open_ns == self._start_ns:
+            self._spread_e5 = self._spread_e5 or bar.spread_e5
+        else:
+            self._spread_e5 = bar.spread_e5
+        self._start_ns, self.end_ns = bar.ts_open_ns, bar.ts_open_ns + self.period_ns
+        self._open_e5, self._high_e5, self._low_e5, self._close_e5 = (
+            bar.open_e5, bar.high_e5, bar.low_e5, bar.close_e5,
+        )  # fmt: skip
+        self._quotes = max(1, bar.quotes)
+
+    def skip_to(self, ts_ns: int) -> None:
+        """Forget an open bar that began before a moment: history tells it, and tells it whole."""
+        if self._start_ns < ts_ns:
+            self._quotes = 0
+            self._start_ns = self.end_ns = ts_ns
+
     def _bar(self) -> Bar:
         return Bar(
             symbol=self.symbol,
@@ -89,17 +112,17 @@ class BarBuilder:
 class BarWindow:
     """The newest `capacity` bars of one symbol, kept as columns so that a request costs a few copies.
 
-    Bars come in the order of their open times; one that does not come after the last is ignored, so that feeding the
-    same bar twice changes nothing.
+    Bars come in the order of their open times; one that does not come after the last (`last_ns`, -1 = none yet) is
+    ignored, so that feeding the same bar twice changes nothing.
     """
 
-    __slots__ = ("_columns", "_last_ns", "capacity", "period_ns", "symbol")
+    __slots__ = ("_columns", "capacity", "last_ns", "period_ns", "symbol")
 
     def __init__(self, symbol: str, period_ns: int, capacity: int = REQUEST_BARS) -> None:
         self.symbol = symbol
         self.period_ns = period_ns
         self.capacity = capacity
-        self._last_ns = -1
+        self.last_ns = -1
         self._columns: tuple[deque[int], ...] = tuple(deque[int](maxlen=capacity) for _ in range(7))
 
     def __len__(self) -> int:
@@ -108,9 +131,9 @@ class BarWindow:
 
     def append(self, bar: Bar) -> None:
         """Add a closed bar; the oldest leaves when the window is full."""
-        if bar.ts_open_ns <= self._last_ns:
+        if bar.ts_open_ns <= self.last_ns:
             return
-        self._last_ns = bar.ts_open_ns
+        self.last_ns = bar.ts_open_ns
         ts_open_ns, open_e5, high_e5, low_e5, close_e5, spread_e5, quotes = self._columns
         ts_open_ns.append(bar.ts_open_ns)
         open_e5.append(bar.open_e5)

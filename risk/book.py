@@ -6,9 +6,12 @@ known about them, swaps by position and night, levels by value and time. What wa
 come before the ones that explain them (a fill before its acceptance, levels or swap before the opening deal, a
 cancellation before the fills that it counts); closing a position that was never opened may not, and raises.
 
-Balance moves by the four booked amounts of a closing deal and by nothing else. Equity is the balance plus, for every
-open position, its floating profit (long at the bid, short at the ask, each rounded once) and the commission and swap
-not yet booked. `mark` revalues only what a quote touches. Until a quote has come a position counts at its entry.
+Balance moves by the four booked amounts of a closing deal, and by what the venue tells of cash and of other people's
+deals (`BalanceMoved`); cash moves the references with it, because it is no result of trading. Positions and orders that
+are not ours count in exposure, equity and margin like ours; no order of ours ever names them. Equity is the balance
+plus, for every open position, its floating profit (long at the bid, short at the ask, each rounded once) and the
+commission and swap not yet booked. `mark` revalues only what a quote touches. Until a quote has come a position counts
+at its entry.
 
 Memory is bounded: the last REMEMBERED deals, ended orders, closed positions and swaps are known by id, and EARLY facts
 wait for their position. Beyond that a repetition is not recognised; venues repeat minutes, not years.
@@ -16,12 +19,16 @@ wait for their position. Beyond that a repetition is not recognised; venues repe
 
 from collections.abc import Sequence
 
+import msgspec
+
 from bus.calendar import next_rollover_ns
 from bus.errors import InvariantBroken
 from bus.messages import (
     AccountSnapshot,
     AmendProtection,
+    BalanceMoved,
     CancelOrder,
+    ForeignChanged,
     OrderFilled,
     ProtectionChanged,
     Quote,
@@ -44,6 +51,7 @@ class Book:
         positions: open positions by id, oldest first.
         orders: orders at work by client order id, oldest first.
         quotes: the last possible quote of each symbol.
+        foreign: open positions and orders that are not ours, by kind and id.
         suspect: impossible quotes (crossed, not positive) that no good one has replaced yet, by symbol.
         peak_equity: highest equity since the start or the last `reset_references`.
         day_start_equity: equity when the trading day began (17:00 New York), or at a later start or reset.
@@ -72,6 +80,9 @@ class Book:
         self._deals: dict[str, None] = {}
         self._closed: dict[str, None] = {}
         self._swaps: dict[tuple[str, int], None] = {}
+        self.foreign: dict[str, ForeignChanged] = {}
+        self._foreign_held: dict[str, Position] = {}
+        self._moves: dict[str, None] = {}
         self._early_levels: dict[str, ProtectionChanged] = {}
         self._early_swaps: dict[str, int] = {}
 
@@ -119,14 +130,21 @@ class Book:
         return sum(p.side * p.volume_e2 for p in self._held.get(symbol, ()))
 
     def worst_case_e2(self) -> dict[str, tuple[int, int]]:
-        """Long and short volume by symbol, if every entry at work were filled and nothing closed."""
+        """Long and short volume by symbol, others' included, if every entry at work were filled and nothing closed."""
         sides: dict[str, list[int]] = {}
         for p in self.positions.values():
             sides.setdefault(p.symbol, [0, 0])[p.side < 0] += p.volume_e2
+        for theirs in self.foreign.values():
+            sides.setdefault(theirs.symbol, [0, 0])[theirs.side < 0] += theirs.volume_e2
         for order in self.orders.values():
             if not order.position_id:
                 sides.setdefault(order.symbol, [0, 0])[order.side < 0] += order.remaining_e2
         return {symbol: (long, short) for symbol, (long, short) in sides.items()}
+
+    @property
+    def at_risk(self) -> bool:
+        """Whether a price can move the equity: a position is open, ours or not."""
+        return bool(self._held)
 
     def orders_in_last_minute(self, now_ns: int) -> int:
         """Orders sent in the sixty seconds before a moment, entries and exits alike."""
@@ -236,6 +254,10 @@ class Book:
             return self._on_levels(fact)
         if isinstance(fact, SwapCharged):
             return self._on_swap(fact)
+        if isinstance(fact, ForeignChanged):
+            return self._on_foreign(fact)
+        if isinstance(fact, BalanceMoved):
+            return self._on_moved(fact)
         return self.table.fold(fact)
 
     def _on_filled(self, fact: OrderFilled) -> bool:
@@ -316,11 +338,15 @@ class Book:
 
     def _drop(self, position: Position) -> None:
         del self.positions[position.position_id]
+        self._let_go(position)
+        remember(self._closed, position.position_id, None)
+
+    def _let_go(self, position: Position) -> None:
         held = self._held[position.symbol]
-        held.remove(position)
+        # By identity: somebody else's position may be equal to the letter.
+        held[:] = [each for each in held if each is not position]
         if not held:
             del self._held[position.symbol]
-        remember(self._closed, position.position_id, None)
 
     def _take_early(self, position: Position) -> None:
         levels = self._early_levels.pop(position.position_id, None)
@@ -358,6 +384,61 @@ class Book:
             return True
         position.swap += fact.amount
         self._floating += fact.amount
+        self._raise_peak()
+        return True
+
+    # --- what is not ours --------------------------------------------------------------------------------------
+
+    def _on_foreign(self, fact: ForeignChanged) -> bool:
+        key = f"{fact.kind} {fact.subject}"
+        before = self.foreign.get(key)
+        if before is None and not fact.volume_e2:
+            return False
+        if before is not None and msgspec.structs.replace(before, ts_event_ns=0, ts_init_ns=0) == (
+            msgspec.structs.replace(fact, ts_event_ns=0, ts_init_ns=0)
+        ):
+            return False
+        if fact.volume_e2:
+            self.foreign[key] = fact
+        else:
+            del self.foreign[key]
+        if fact.kind == "position" and fact.symbol in self.instruments:
+            self._hold_foreign(key, fact)
+        return True
+
+    def _hold_foreign(self, key: str, fact: ForeignChanged) -> None:
+        """Value somebody's position like one of ours; it stands in no table from which orders are made."""
+        position = self._foreign_held.pop(key, None)
+        if position is not None:
+            self._floating -= position.profit + position.commission
+            self._let_go(position)
+        if not fact.volume_e2:
+            return
+        scale = self.marks.scale_of(fact.symbol)
+        position = self._foreign_held[key] = Position(
+            position_id=fact.subject,
+            symbol=fact.symbol,
+            side=fact.side,
+            volume_e2=fact.volume_e2,
+            cost=fact.volume_e2 * fact.price_e5,
+            price_e5=fact.price_e5,
+            commission=fact.charges,
+            rate_e8=scale[0] if scale else 0,
+        )
+        self._floating += fact.charges
+        self._held.setdefault(fact.symbol, []).append(position)
+        self._revalue(fact.symbol)
+
+    def _on_moved(self, fact: BalanceMoved) -> bool:
+        if fact.move_id in self._moves:
+            return False
+        if self.balance is None:
+            raise InvariantBroken(f"{fact.move_id} moved the balance before the first account snapshot")
+        remember(self._moves, fact.move_id, None)
+        self.balance += fact.delta
+        if fact.cause == "cash":
+            self.peak_equity += fact.delta
+            self.day_start_equity += fact.delta
         self._raise_peak()
         return True
 

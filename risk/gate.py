@@ -8,7 +8,7 @@ that asks, lies on the other side, and no order to close it is at work already. 
 from bus.messages import HaltLevel, Intent, IntentRefused, SubmitOrder
 from bus.values import OrderType, TimeInForce
 from risk.book import Book
-from risk.limits import Breach, first_breach, impossible, look
+from risk.limits import NO_CONNECTION, Breach, first_breach, impossible, look
 from risk.policy import Policy
 from risk.sizing import PPM, SizingSettings, size_e2
 
@@ -23,6 +23,8 @@ def review(
     client_order_id: str,
     size_multiplier_ppm: int = PPM,
     halt_level: HaltLevel = HaltLevel.NONE,
+    link_up: bool = True,
+    largest_e2: int = 0,
 ) -> SubmitOrder | IntentRefused:
     """Hold an intent against every limit.
 
@@ -35,6 +37,8 @@ def review(
         client_order_id: for the order; never used before.
         size_multiplier_ppm: from measured coverage (`CoverageTracker.size_multiplier_ppm`).
         halt_level: the highest halt in force.
+        link_up: whether the venue can be reached.
+        largest_e2: an entry's volume is at most this, rounded down to a step; 0 = as sized.
 
     Returns:
         The order, or the first limit it would break and what would have passed.
@@ -45,67 +49,69 @@ def review(
     if breach is not None:
         return _refused(intent, breach, now_ns)
     if intent.action == "exit":
-        return _exit(intent, book, now_ns, client_order_id)
-    return _enter(intent, book, policy, sizing, now_ns, client_order_id, size_multiplier_ppm, halt_level)
-
-
-def _enter(
-    intent: Intent,
-    book: Book,
-    policy: Policy,
-    sizing: SizingSettings,
-    now_ns: int,
-    client_order_id: str,
-    size_multiplier_ppm: int,
-    halt_level: HaltLevel,
-) -> SubmitOrder | IntentRefused:
-    symbol = intent.symbol
-    market = intent.order_type == OrderType.MARKET
-    price_e5 = intent.price_e5
-    if market:
-        quote = book.quotes.get(symbol)
-        price_e5 = 0 if quote is None else quote.ask_e5 if intent.side > 0 else quote.bid_e5
-    scale = book.marks.scale_of(symbol)
-    volume_e2 = 0
-    if scale is not None:
-        volume_e2 = size_e2(
-            intent,
-            sizing,
-            book.instruments[symbol],
-            equity=book.equity,
-            price_e5=price_e5,
-            rate_e8=scale[0],
-            money_digits=book.money_digits,
-            multiplier_ppm=size_multiplier_ppm,
-        )
-    check = look(intent, book, policy, volume_e2=volume_e2, now_ns=now_ns, halt_level=halt_level)
+        return _exit(intent, book, now_ns, client_order_id, link_up=link_up)
+    volume_e2 = _sized(intent, book, sizing, size_multiplier_ppm, largest_e2)
+    check = look(intent, book, policy, volume_e2=volume_e2, now_ns=now_ns, halt_level=halt_level, link_up=link_up)
     breach = first_breach(check)
-    if breach is not None:
-        return _refused(intent, breach, now_ns)
+    return (
+        _order(intent, book, volume_e2, now_ns, client_order_id) if breach is None else _refused(intent, breach, now_ns)
+    )
+
+
+def _sized(intent: Intent, book: Book, sizing: SizingSettings, multiplier_ppm: int, largest_e2: int) -> int:
+    """Volume of an entry; 0 where nothing values it, or it is too small."""
+    price_e5 = intent.price_e5
+    if intent.order_type == OrderType.MARKET:
+        quote = book.quotes.get(intent.symbol)
+        price_e5 = 0 if quote is None else quote.ask_e5 if intent.side > 0 else quote.bid_e5
+    scale = book.marks.scale_of(intent.symbol)
+    if scale is None:
+        return 0
+    instrument = book.instruments[intent.symbol]
+    volume_e2 = size_e2(
+        intent,
+        sizing,
+        instrument,
+        equity=book.equity,
+        price_e5=price_e5,
+        rate_e8=scale[0],
+        money_digits=book.money_digits,
+        multiplier_ppm=multiplier_ppm,
+    )
+    if largest_e2:
+        volume_e2 = min(volume_e2, largest_e2 - largest_e2 % instrument.step_volume_e2)
+    return volume_e2
+
+
+def _order(intent: Intent, book: Book, volume_e2: int, now_ns: int, client_order_id: str) -> SubmitOrder:
+    """The order of an entry that every limit passed."""
+    market = intent.order_type == OrderType.MARKET
     time_in_force = TimeInForce.GTD if intent.valid_until_ns else TimeInForce.GTC
     return SubmitOrder(
         client_order_id=client_order_id,
         intent_id=intent.intent_id,
         strategy=intent.strategy,
-        symbol=symbol,
+        symbol=intent.symbol,
         side=intent.side,
         order_type=intent.order_type,
         volume_e2=volume_e2,
         reference_e5=intent.reference_e5,
         ts_init_ns=now_ns,
         time_in_force=TimeInForce.IOC if market else time_in_force,
-        limit_e5=price_e5 if intent.order_type == OrderType.LIMIT else 0,
-        trigger_e5=price_e5 if intent.order_type == OrderType.STOP else 0,
+        limit_e5=intent.price_e5 if intent.order_type == OrderType.LIMIT else 0,
+        trigger_e5=intent.price_e5 if intent.order_type == OrderType.STOP else 0,
         expires_ns=0 if market else intent.valid_until_ns,
         stop_loss_e5=intent.stop_loss_e5,
         take_profit_e5=intent.take_profit_e5,
         trailing_e5=intent.trailing_e5,
         reason=intent.reason,
-        expected_profit=book.marks.value(symbol, volume_e2 * intent.edge_e5) or 0,
+        expected_profit=book.marks.value(intent.symbol, volume_e2 * intent.edge_e5) or 0,
     )
 
 
-def _exit(intent: Intent, book: Book, now_ns: int, client_order_id: str) -> SubmitOrder | IntentRefused:
+def _exit(
+    intent: Intent, book: Book, now_ns: int, client_order_id: str, *, link_up: bool
+) -> SubmitOrder | IntentRefused:
     position = book.positions.get(intent.position_id)
     breach: Breach | None = None
     if position is None or position.symbol != intent.symbol:
@@ -116,6 +122,8 @@ def _exit(intent: Intent, book: Book, now_ns: int, client_order_id: str) -> Subm
         breach = Breach("position_side", position.side.opposite.name, intent.side.name, "the other side")
     elif book.closing(position.position_id):
         breach = Breach("already_closing", "1 closing order at work", "2", "the answer to the first")
+    elif not link_up:
+        breach = NO_CONNECTION
     if breach is not None or position is None:
         return _refused(intent, breach or Breach("position", "", "", ""), now_ns)
     return SubmitOrder(

@@ -59,9 +59,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     gross_value: int | None
     net_value: int | None
     orders_in_last_minute: int
+    link_up: bool = True
 
 
 Rule = Callable[[Check], Breach | None]
+
+NO_CONNECTION = Breach("connection", "a ready connection", "none", "the same intent once the venue is reached again")
+"""Holds for exits too: nothing can leave, and nothing is kept for later."""
 
 
 def impossible(intent: Intent, multiplier_ppm: object, now_ns: object) -> Breach | None:
@@ -90,6 +94,11 @@ def halt(c: Check) -> Breach | None:
     if c.halt_level > HaltLevel.NONE:
         return Breach("halt", "no new risk", HaltLevel(c.halt_level).name, "an exit, or an operator who resumes")
     return None
+
+
+def connection(c: Check) -> Breach | None:
+    """Whether there is no way to the venue; an order that waits for one is not the order that was meant."""
+    return None if c.link_up else NO_CONNECTION
 
 
 def unknown_outcome(c: Check) -> Breach | None:
@@ -262,6 +271,7 @@ def margin(c: Check) -> Breach | None:
 
 RULES: tuple[tuple[Rule, str], ...] = (
     (halt, "While a halt is in force nothing new is risked."),
+    (connection, "Nothing is ordered while the venue cannot be reached, and nothing is kept for later."),
     (unknown_outcome, "A symbol with a command of unknown outcome takes no new risk until there is evidence."),
     (crossed_quote, "Nothing is decided on a quote that cannot be true."),
     (stale_quote, "Nothing is decided on an old price."),
@@ -296,7 +306,16 @@ def first_breach(check: Check) -> Breach | None:
     return None
 
 
-def look(intent: Intent, book: Book, policy: Policy, *, volume_e2: int, now_ns: int, halt_level: HaltLevel) -> Check:
+def look(
+    intent: Intent,
+    book: Book,
+    policy: Policy,
+    *,
+    volume_e2: int,
+    now_ns: int,
+    halt_level: HaltLevel,
+    link_up: bool = True,
+) -> Check:
     """Work out what the rules need to know about an entry of a volume in a configured symbol."""
     symbol, side = intent.symbol, intent.side
     quote = book.quotes.get(symbol)
@@ -326,6 +345,7 @@ def look(intent: Intent, book: Book, policy: Policy, *, volume_e2: int, now_ns: 
         gross_value=gross_value,
         net_value=net_value,
         orders_in_last_minute=book.orders_in_last_minute(now_ns),
+        link_up=link_up,
     )
 
 
@@ -341,6 +361,8 @@ def _worst_values(
     sides[symbol] = (long_e2 + volume_e2, short_e2) if side > 0 else (long_e2, short_e2 + volume_e2)
     position_value = gross = net = margin_used = 0
     for name, (bought_e2, sold_e2) in sides.items():
+        if name not in book.instruments:
+            return None, None, None, None  # somebody else's, in a symbol that nothing here can value
         mid_e5, scale = book.marks.mid_e5(name), book.marks.scale_of(name)
         if mid_e5 is None or scale is None:
             return None, None, None, None

@@ -4,8 +4,9 @@ Theory of operation. Events, order and deal lists and reconciles all end in the 
 order, of a position's levels, of a deal. A deal is known by its id and told once, by whichever path it comes first, in
 the order of execution within its position: a deal whose event does not fit what is known waits, `needs_recovery` says
 so, and the next `recover` tells all that was missed. A position is ours if its label is, or once an order of ours has
-touched it; everything else is told as `Foreign` and never as a fact. A close carries no id of ours, so the caller says
-which command an event answers; where the answer was lost, the close that is of unknown outcome takes the deal.
+touched it; everything else is told as `ForeignChanged`, its closing deals as `BalanceMoved`. A close carries no id of
+ours, so the caller says which command an event answers; where the answer was lost, the close that is of unknown outcome
+takes the deal.
 
 Recovery. The caller asks, one after the other: deals and orders since `history_from_ms`, the trader, the reconcile
 (protective orders included), and passes all four to `recover`. If the figures do not meet, something happened in
@@ -19,12 +20,12 @@ from adapters.ctrader.fold import ACCEPTED, CANCELLED, EXPIRED, REJECTED
 from adapters.ctrader.holdings import After, Dealt, Holding, KnownOrder, dealt
 from adapters.ctrader.orders import Protected, Refusal
 from adapters.ctrader.recovery import Recovery
-from adapters.ctrader.state import CashMoved, Foreign, Told, remember
-from adapters.ctrader.wire import money_of, ns_of, price_e5_of, side_of
+from adapters.ctrader.state import Told, remember
+from adapters.ctrader.wire import money_of, price_e5_of, side_of
 from bus.messages import AmendProtection, CancelOrder, OrderRejected, OrderUnknown, SubmitOrder, VenueCommand
 from bus.values import PRICE_SCALE
 
-__all__ = ["Account", "CashMoved", "Foreign", "Told"]
+__all__ = ["Account", "Told"]
 
 _STATUS_OF_EXECUTION = {2: ACCEPTED, 4: ACCEPTED, 5: CANCELLED, 6: EXPIRED, 7: REJECTED}
 _CANCEL_REJECTED, _SWAP = 8, 9
@@ -121,6 +122,9 @@ class Account(Recovery):
             self.needs_recovery = True  # we believed that it was there
         if isinstance(command, SubmitOrder):
             self._unknown.pop(name, None)
+            if name in self._ended:
+                return []  # the event that refused it was told
+            remember(self._ended, name, None)
         return [
             OrderRejected(
                 client_order_id=name,
@@ -155,7 +159,7 @@ class Account(Recovery):
             DataError: an impossible value; drop the event and recover.
         """
         if event.HasField("depositWithdraw"):
-            return self._cash_moved(event.depositWithdraw)
+            return self._cash_moved(event.depositWithdraw, now_ns)
         position = event.position if event.HasField("position") else None
         held = self._learn_position(position) if position is not None else None
         if event.executionType == _SWAP and held is not None:
@@ -230,18 +234,21 @@ class Account(Recovery):
             )
         ]
 
-    def _cash_moved(self, cash: Any) -> list[Told]:
+    def _cash_moved(self, cash: Any, now_ns: int) -> list[Told]:
         if cash.balanceHistoryId in self._cash:
             return []
         remember(self._cash, cash.balanceHistoryId, None)
         balance = money_of(cash, "balance", self.money_digits)
         if cash.HasField("balanceVersion") and cash.balanceVersion <= self._balance_version:
             return []
+        if cash.HasField("balanceVersion") and cash.balanceVersion != self._balance_version + 1:
+            del self._cash[cash.balanceHistoryId]  # a deal came between that nobody told; the history will tell both
+            self.needs_recovery = True
+            return []
         # Whether a withdrawal's delta is negative is not known; with nothing booked between, the balance says.
-        follows = not cash.HasField("balanceVersion") or cash.balanceVersion == self._balance_version + 1
-        delta = balance - self.balance if follows else money_of(cash, "delta", self.money_digits)
+        moved = self._moved(cash, balance - self.balance, balance, now_ns)
         self.balance, self._balance_version = balance, max(self._balance_version, cash.balanceVersion)
-        return [CashMoved(delta=delta, balance=balance, ts_event_ns=ns_of(cash.changeBalanceTimestamp))]
+        return [moved]
 
     def trailing_moved(self, event: Any, now_ns: int) -> list[Told]:
         """Take a `ProtoOATrailingSLChangedEvent`."""

@@ -152,13 +152,30 @@ class Connection:
             SessionLost: it only reads and was not answered.
             ProtocolError: "ours", it is no request.
         """
+        return await self.post(message, kind=kind)[1]
+
+    def post(self, message: Any, *, kind: Kind | None = None) -> tuple[int, asyncio.Future[Any]]:
+        """Send a request; it is written, or waits for its turn within the limits, when this returns.
+
+        Returns:
+            Its number, which `Pushed.answered` names, and what will be its answer or raise what `request` raises.
+
+        Raises:
+            NotSent, RateLimited, ProtocolError: as `request`; nothing of it is kept.
+        """
         if self.state is not State.OPEN:
             raise NotSent(f"the connection is {self.state.value}; nothing is kept for later")
         number = self._session.request(message, self._now_ns(), kind=kind)
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._pending[number] = message, answer
         self._after([])
-        return await answer
+        return number, answer
+
+    async def drop(self, reason: str) -> None:
+        """Give up the socket, which is of no use any more; another one is made by itself."""
+        if self._wire is not None:
+            self._dead_why = reason
+            await self._wire.abort()
 
     async def close(self) -> None:
         """End it for good; whatever is in flight is settled. May be called at any time and twice."""

@@ -92,9 +92,15 @@ class NeverSent(msgspec.Struct, frozen=True):
 
 
 class Pushed(msgspec.Struct, frozen=True):
-    """A message that is an event, somebody else's answer, a late answer, or an execution event that also answered."""
+    """A message that is an event, somebody else's answer, a late answer, or an execution event that also answered.
+
+    Attributes:
+        message: as it came.
+        answered: number of the request that it settled as well, 0 = none.
+    """
 
     message: Any
+    answered: int = 0
 
 
 class NotUnderstood(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The three folds of an account: of a deal, of an order, of a position's levels and swap. No I/O.
 
 `account.Account` says how the broker's messages lead here. A deal is told once and in order within its position; what
-is not ours is told as `Foreign`.
+is not ours is told as `ForeignChanged`, and what it does to the balance as `BalanceMoved`.
 """
 
 from fractions import Fraction
@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from adapters.ctrader.holdings import Dealt, Holding, KnownOrder
-from adapters.ctrader.state import Foreign, State, Told, remember
+from adapters.ctrader.state import State, Told, remember
 from adapters.ctrader.wire import money_of, ns_of, price_e5_of
 from bus.messages import (
+    BalanceMoved,
+    ForeignChanged,
     OrderAccepted,
     OrderCancelled,
     OrderExpired,
@@ -68,44 +70,60 @@ class Fold(State):
                 if order is not None:
                     order.filled_e2 += deal.volume_e2
                     order.ended = order.filled_e2 >= order.volume_e2
-                return self._foreign_deal(held, deal)
+                return self._foreign_deal(held, deal, now_ns)
             told += self._adopt_position(held, now_ns)
         return told + self._facts(held, deal, order, now_ns)
 
-    def _foreign_deal(self, held: Holding, deal: Dealt) -> list[Told]:
+    def _foreign_deal(self, held: Holding, deal: Dealt, now_ns: int) -> list[Told]:
+        """Somebody else's deal: it changes a position that counts, and a closing one the balance.
+
+        The smaller equity is told first, so that none is ever seen that never was.
+        """
         self._know(deal.deal_id)
         held.strange.append(deal)
         apply(held, deal)
         if not held.volume_e2:
             held.strange.clear()
-        return [
-            Foreign(
-                kind="deal",
-                subject=str(deal.deal_id),
-                symbol=self._symbol(deal.symbol_id),
-                side=deal.side,
-                volume_e2=deal.volume_e2,
-                label=held.label,
-                ts_event_ns=ns_of(deal.ts_ms),
-                balance=deal.balance if deal.closed_e2 else None,
-            )
-        ]
+        told = self._foreign_position(held, ns_of(deal.ts_ms), now_ns)
+        if not deal.closed_e2:
+            return told
+        moved = BalanceMoved(
+            move_id=f"deal-{deal.deal_id}",
+            cause="foreign",
+            delta=deal.booked,
+            balance=deal.balance,
+            ts_event_ns=ns_of(deal.ts_ms),
+            ts_init_ns=now_ns,
+        )
+        return [moved, *told] if deal.booked < 0 else [*told, moved]
 
     def _adopt_position(self, held: Holding, now_ns: int) -> list[Told]:
         """An order of ours touches somebody's position (netted accounts): from now on it is ours with all its deals."""
         held.ours = True
+        gone = self._foreign_position(msgspec.structs.replace(held, volume_e2=0), now_ns, now_ns)
         trial = Holding(position_id=0, symbol_id=0, side=held.side)
         for deal in held.strange:
             apply(trial, deal)
         if (trial.volume_e2, trial.cost_e5) != (held.volume_e2, held.cost_e5):
             self.needs_recovery = True  # it was there before us; only a snapshot can tell it
-            return []
+            return gone
         strange, held.strange = held.strange, []
+        booked = sum(deal.booked for deal in strange if deal.closed_e2)
+        if booked:  # the balance was told of it; the deals tell it once more, as ours
+            back = BalanceMoved(
+                move_id=f"adopted-{strange[0].deal_id}",
+                cause="foreign",
+                delta=-booked,
+                balance=self.balance - booked,
+                ts_event_ns=ns_of(strange[-1].ts_ms),
+                ts_init_ns=now_ns,
+            )
+            gone.append(back)
         for deal in strange:
             for name, *_ in deal.parts():
                 self._deals.pop(name, None)
         held.volume_e2, held.cost_e5 = 0, Fraction(0)
-        return [fact for deal in strange for fact in self._facts(held, deal, None, now_ns)]
+        return [*gone, *(fact for deal in strange for fact in self._facts(held, deal, None, now_ns))]
 
     def _facts(self, held: Holding, deal: Dealt, order: KnownOrder | None, now_ns: int) -> list[Told]:
         symbol, ts_ns = self._symbol(deal.symbol_id), ns_of(deal.ts_ms)
@@ -190,7 +208,7 @@ class Fold(State):
         if not name:
             order.ended = order.ended or status != ACCEPTED
             at_once = order.closing or order.kind in _AT_ONCE
-            return [] if at_once else self._foreign_order(order, entity, ts_ns)
+            return [] if at_once else self._foreign_order(order, entity, ts_ns, now_ns)
         told: list[Told] = []
         if status == ACCEPTED:
             return [] if order.ended else self._accept(name, order.order_id, symbol, ts_ns, now_ns)
@@ -244,29 +262,48 @@ class Fold(State):
         held.protection_id = 0
         return self._levels(held, 0, 0, ts_ms, now_ns, trails=False)
 
-    def _foreign_order(self, order: KnownOrder, entity: Any, ts_ns: int) -> list[Told]:
+    def _foreign_order(self, order: KnownOrder, entity: Any, ts_ns: int, now_ns: int) -> list[Told]:
         volume_e2 = 0 if order.ended else order.volume_e2 - entity.executedVolume
-        subject, label = str(order.order_id), entity.tradeData.label
-        return self._foreign_state("order", subject, order.symbol_id, order.side, volume_e2, label, ts_ns)
+        return self._foreign_state(
+            ForeignChanged(
+                kind="order",
+                subject=str(order.order_id),
+                symbol=self._symbol(order.symbol_id),
+                side=order.side,
+                volume_e2=volume_e2,
+                price_e5=0,
+                charges=0,
+                label=entity.tradeData.label,
+                ts_event_ns=ts_ns,
+                ts_init_ns=now_ns,
+            )
+        )
 
-    def _foreign_position(self, held: Holding, ts_ns: int) -> list[Told]:
-        subject = str(held.position_id)
-        return self._foreign_state("position", subject, held.symbol_id, held.side, held.volume_e2, held.label, ts_ns)
+    def _foreign_position(self, held: Holding, ts_ns: int, now_ns: int) -> list[Told]:
+        return self._foreign_state(
+            ForeignChanged(
+                kind="position",
+                subject=str(held.position_id),
+                symbol=self._symbol(held.symbol_id),
+                side=held.side,
+                volume_e2=held.volume_e2,
+                price_e5=held.price_e5,
+                charges=held.charges if held.volume_e2 else 0,
+                label=held.label,
+                ts_event_ns=ts_ns,
+                ts_init_ns=now_ns,
+            )
+        )
 
-    def _foreign_state(
-        self, kind: str, subject: str, symbol_id: int, side: Side, volume_e2: int, label: str, ts_ns: int
-    ) -> list[Told]:
+    def _foreign_state(self, fact: ForeignChanged) -> list[Told]:
         """Tell of a stranger's position or order, where it is not what was told last."""
-        key, state = f"{kind} {subject}", (int(side), volume_e2)
-        if self._foreign.get(key, (int(side), 0)) == state:
+        key = f"{fact.kind} {fact.subject}"
+        state = (int(fact.side), fact.volume_e2, fact.price_e5, fact.charges)
+        last = self._foreign.get(key)
+        if last == state or (not fact.volume_e2 and (last is None or not last[1])):
             return []
         remember(self._foreign, key, state)
-        return [
-            Foreign(
-                kind=kind, subject=subject, symbol=self._symbol(symbol_id), side=side, volume_e2=volume_e2,
-                label=label, ts_event_ns=ts_ns,
-            )
-        ]  # fmt: skip
+        return [fact]
 
     # --- levels and swap ---------------------------------------------------------------------------------------
 

@@ -52,6 +52,11 @@ class Dealt(msgspec.Struct, frozen=True, kw_only=True):
         _, _, volume_e2, commission = self.parts()[-1]
         return msgspec.structs.replace(self, volume_e2=volume_e2, closed_e2=0, commission=commission, turned=True)
 
+    @property
+    def booked(self) -> int:
+        """What the closing part moves the balance by."""
+        return self.gross_profit + self.booked_commission + self.booked_swap + self.conversion_fee
+
     def parts(self) -> list[tuple[str, bool, int, int]]:
         """(fact id, closing, volume, commission) of each fact that tells the deal: two where it turns a position.
 
@@ -80,6 +85,7 @@ class After(msgspec.Struct, frozen=True, kw_only=True):
 class Holding(msgspec.Struct, kw_only=True):
     """One position. `cost_e5` is the sum of volume_e2 * price_e5 of what is open; levels in 1/100000, 0 = none.
 
+    `charges` is what the venue last said of commission and swap not yet booked.
     `waiting` are deals not told yet, oldest first; `strange` are deals of others, kept while the position is theirs.
     """
 
@@ -92,6 +98,7 @@ class Holding(msgspec.Struct, kw_only=True):
     volume_e2: int = 0
     cost_e5: Fraction = Fraction(0)
     swap: int = 0
+    charges: int = 0
     stop_loss_e5: int = 0
     take_profit_e5: int = 0
     trails: bool = False

@@ -5,6 +5,7 @@ from typing import Any
 
 from adapters.ctrader.fold import Fold, apply
 from adapters.ctrader.holdings import Holding, KnownOrder, dealt, dealt_before
+from adapters.ctrader.messages import model
 from adapters.ctrader.orders import Holder
 from adapters.ctrader.state import Told, remember
 from adapters.ctrader.symbols import Specification
@@ -12,6 +13,7 @@ from adapters.ctrader.wire import money_of, ns_of, optional_price_e5, price_e5_o
 from bus.messages import (
     AccountSnapshot,
     AmendProtection,
+    BalanceMoved,
     Message,
     OrderAccepted,
     OrderCancelled,
@@ -97,6 +99,7 @@ class Recovery(Fold):
         reconcile: Any,
         now_ns: int,
         *,
+        cash: Iterable[Any] = (),
         final: bool = False,
     ) -> list[Told]:
         """Tell what was missed, then how things stand. Running it again tells nothing but the snapshot.
@@ -107,6 +110,7 @@ class Recovery(Fold):
             trader: `ProtoOATrader`, asked for after the lists.
             reconcile: `ProtoOAReconcileRes`, asked for after the lists.
             now_ns: UTC nanoseconds.
+            cash: `ProtoOADepositWithdraw`s since then, asked for before the trader; what explains the balance is told.
             final: tell the snapshot even where the figures do not meet.
 
         Raises:
@@ -132,7 +136,45 @@ class Recovery(Fold):
         for entity, order, held in known:
             if not order.ended and not (order.protective and (held is None or not held.volume_e2)):
                 told += self._order_stands(order, held, entity.orderStatus, entity, "", now_ns)
+        told += self._explained_by_cash(trader, cash, now_ns)
         return told + self._settle(trader, reconcile, now_ns, rebase=final)
+
+    def _explained_by_cash(self, trader: Any, cash: Iterable[Any], now_ns: int) -> list[Told]:
+        """Tell the newest movements of cash that add up to what the deals leave unexplained; else none.
+
+        The balance is the evidence, not a time: clocks differ, and what came before this run is in its first snapshot.
+        """
+        known = [entry for entry in cash if entry.balanceHistoryId not in self._cash]
+        stale = trader.HasField("balanceVersion") and trader.balanceVersion < self._balance_version
+        missing = money_of(trader, "balance", self.money_digits) - self.balance
+        if stale or not missing:
+            return []
+        found: list[BalanceMoved] = []
+        balance = self.balance + missing
+        for entry in sorted(known, key=lambda each: (each.changeBalanceTimestamp, each.balanceHistoryId), reverse=True):
+            delta = abs(money_of(entry, "delta", self.money_digits))
+            if "WITHDRAW" in model.ProtoOAChangeBalanceType.Name(entry.operationType):
+                delta = -delta
+            found.insert(0, self._moved(entry, delta, balance, now_ns))
+            missing, balance = missing - delta, balance - delta
+            if not missing:
+                break
+        if missing:
+            return []
+        for fact in found:
+            remember(self._cash, int(fact.move_id.removeprefix("cash-")), None)
+        self.balance = found[-1].balance
+        return list(found)
+
+    def _moved(self, entry: Any, delta: int, balance: int, now_ns: int) -> BalanceMoved:
+        return BalanceMoved(
+            move_id=f"cash-{entry.balanceHistoryId}",
+            cause="cash",
+            delta=delta,
+            balance=balance,
+            ts_event_ns=ns_of(entry.changeBalanceTimestamp),
+            ts_init_ns=now_ns,
+        )
 
     def _tell_next(self, held: Holding, now_ns: int) -> list[Told]:
         deal, _ = held.waiting.pop(0)
@@ -170,7 +212,7 @@ class Recovery(Fold):
             meets &= (held.volume_e2, held.side) == (data.volume, side)
             told += self._reconciled(held, position, now_ns, quiet=rebase)
             if not held.ours:
-                told += self._foreign_position(held, now_ns)
+                told += self._foreign_position(held, now_ns, now_ns)
         for held in self._holdings.values():
             if held.position_id in theirs:
                 continue
@@ -178,7 +220,7 @@ class Recovery(Fold):
                 held.close(held.volume_e2, held.swap)
             meets &= not held.volume_e2
             if not held.ours:
-                told += self._foreign_position(held, now_ns)
+                told += self._foreign_position(held, now_ns, now_ns)
         meets &= self._orders_meet(reconcile, rebase=rebase)
         if not (meets or rebase):
             self.needs_recovery = True
@@ -282,6 +324,8 @@ class Recovery(Fold):
                 _resume_position(held, message)
         elif isinstance(message, AccountSnapshot):
             self._resume_snapshot(message)
+        elif isinstance(message, BalanceMoved):
+            self._resume_moved(message)
 
     def _resume_order(self, command: SubmitOrder, order_id: int) -> None:
         order = KnownOrder(
@@ -313,6 +357,14 @@ class Recovery(Fold):
         if order is not None:
             order.filled_e2 += deal.volume_e2
             order.ended = order.ended or fact.order_done
+
+    def _resume_moved(self, fact: BalanceMoved) -> None:
+        self.balance = fact.balance
+        kind, _, number = fact.move_id.partition("-")
+        if kind == "cash":
+            remember(self._cash, int(number), None)
+        elif kind == "deal":
+            self._know(int(number))
 
     def _resume_snapshot(self, snapshot: AccountSnapshot) -> None:
         """The first one made the book; a later one is the state from which deals may be missing."""

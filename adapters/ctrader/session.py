@@ -279,7 +279,7 @@ class Session:
         else:
             self._tell(self._refused(request, code, text, number, message, now_ns))
         if number == EXECUTION:
-            self._tell(events.Pushed(message))
+            self._tell(events.Pushed(message, request.number))
         elif code:
             self._login_trouble(request.account_id, message, now_ns)
 

@@ -6,12 +6,10 @@ Memory is bounded: the last REMEMBERED deals, orders, commands and closed positi
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from adapters.ctrader.holdings import Dealt, Holding, KnownOrder
 from adapters.ctrader.orders import Holder
 from adapters.ctrader.symbols import Specification
-from adapters.ctrader.wire import DEFAULT_MONEY_DIGITS, optional_price_e5, side_of
+from adapters.ctrader.wire import DEFAULT_MONEY_DIGITS, money_of, optional_price_e5, side_of
 from bus.messages import (
     AccountSnapshot,
     Quote,
@@ -23,31 +21,7 @@ from bus.values import Side
 REMEMBERED = 10_000
 
 
-class Foreign(msgspec.Struct, frozen=True, kw_only=True):
-    """Something on the account that is not ours: a `position`, an `order` or a `deal`. Seen, counted, never touched.
-
-    `balance` is the account's after a closing deal, None otherwise. `volume_e2` 0 = it ended.
-    """
-
-    kind: str
-    subject: str
-    symbol: str
-    side: Side
-    volume_e2: int
-    label: str
-    ts_event_ns: int
-    balance: int | None = None
-
-
-class CashMoved(msgspec.Struct, frozen=True, kw_only=True):
-    """A deposit, withdrawal or fee moved the balance; `delta` is the change of balance where that is known."""
-
-    delta: int
-    balance: int
-    ts_event_ns: int
-
-
-Told = VenueFact | AccountSnapshot | Foreign | CashMoved
+Told = VenueFact | AccountSnapshot
 """What the fold gives to its shell, in order."""
 
 
@@ -89,7 +63,7 @@ class State:
         self._deals: dict[str, None] = {}
         self._commands: dict[str, SubmitOrder] = {}
         self._unknown: dict[str, None] = {}
-        self._foreign: dict[str, tuple[int, int]] = {}
+        self._foreign: dict[str, tuple[int, int, int, int]] = {}
 
     def _symbol(self, symbol_id: int) -> str:
         known = self._specifications.get(symbol_id)
@@ -120,6 +94,9 @@ class State:
         held = self._hold(position.positionId, position.tradeData.symbolId, side_of(position.tradeData.tradeSide))
         self._label(held, position.tradeData.label)
         held.guaranteed = position.guaranteedStopLoss
+        held.charges = money_of(position, "commission", self.money_digits) + money_of(
+            position, "swap", self.money_digits
+        )
         return held
 
     def _learn_order(self, entity: Any, answering: str) -> tuple[KnownOrder, Holding | None]:

@@ -13,6 +13,7 @@ from typing import Any
 from bus.messages import (
     AccountSnapshot,
     AnyMessage,
+    BalanceMoved,
     Bar,
     CalibratedForecast,
     ForecastMissed,
@@ -116,6 +117,7 @@ class Adherence:
             OrderFilled: ledger.on_filled,
             ProtectionChanged: ledger.on_protection,
             SwapCharged: ledger.on_swap,
+            BalanceMoved: ledger.on_moved,
             HaltLatched: self._halts.append,
             ReconcileFound: self._differences.append,
         }

@@ -46,21 +46,23 @@ def conservation(ledger: Ledger) -> Conservation:
         balance_end=ledger.balance_told,
         balance_change=change,
         booked=ledger.booked,
+        moved=ledger.moved,
         commission_booked=ledger.total.commission,
         commission_told=ledger.commission_told,
         swap_booked=ledger.total.swap,
         swap_told=ledger.swap_told,
         flat=flat,
-        exact=change == ledger.booked and not ledger.balance_breaks and (not flat or told_once_flat),
+        exact=change == ledger.booked + ledger.moved and not ledger.balance_breaks and (not flat or told_once_flat),
     )
 
 
 def money_findings(ledger: Ledger, check: Conservation, periods: dict[str, Sequence[Group]]) -> list[Finding]:
     """Money that does not add up, by whichever way."""
     out: list[Finding] = []
-    if check.balance_change != check.booked:
-        sentence = "The balance moved by another amount than the closing deals booked."
-        out.append(_found("money_conserved", "critical", "account", check.balance_change, check.booked, sentence))
+    explained = check.booked + check.moved
+    if check.balance_change != explained:
+        sentence = "The balance moved by another amount than closing deals, cash and other people's deals explain."
+        out.append(_found("money_conserved", "critical", "account", check.balance_change, explained, sentence))
     out.extend(
         _found("balance_told", "critical", "account", text, "", f"{text}.") for text in ledger.balance_breaks[:5]
     )

@@ -11,6 +11,7 @@ import msgspec
 from bus.calendar import trading_day
 from bus.messages import (
     AccountSnapshot,
+    BalanceMoved,
     CalibratedForecast,
     Intent,
     OrderAccepted,
@@ -54,6 +55,7 @@ class Ledger:
         self.balance_start: int | None = None
         self.balance_told = 0
         self.booked = 0
+        self.moved = 0
         self.commission_told = 0
         self.swap_told = 0
         self.repeated = 0
@@ -62,6 +64,7 @@ class Ledger:
         self.unpriced: set[str] = set()
         self._deals: set[str] = set()
         self._nights: set[tuple[str, int]] = set()
+        self._moves: set[str] = set()
         self._early_stops: dict[str, int] = {}
         self._opened = 0
 
@@ -83,8 +86,8 @@ class Ledger:
 
     @property
     def balance(self) -> int:
-        """The first balance told, and everything booked since."""
-        return (self.balance_start or 0) + self.booked
+        """The first balance told, everything booked since, and what moved it besides (cash, other people's deals)."""
+        return (self.balance_start or 0) + self.booked + self.moved
 
     def equity(self) -> int:
         """Balance, plus open positions at the last quotes, plus commission and swap they have run up."""
@@ -131,6 +134,17 @@ class Ledger:
         position = self.positions.get(swap.position_id)
         if position is not None:
             position.swap += swap.amount
+
+    def on_moved(self, move: BalanceMoved) -> None:
+        """Money that came or went without a deal of ours, once each."""
+        if move.move_id in self._moves:
+            self.repeated += 1
+            return
+        self._moves.add(move.move_id)
+        self.moved += move.delta
+        self.balance_told = move.balance
+        if self.balance != move.balance:
+            self.balance_breaks.append(f"{move.move_id} left {move.balance}, the deals say {self.balance}")
 
     # --- decisions ---------------------------------------------------------------------------------------------
 

@@ -253,7 +253,8 @@ class FillPoint(Record, frozen=True, kw_only=True):
 class Conservation(Record, frozen=True, kw_only=True):
     """The money check: three independent ways to the same number.
 
-    `balance_change` is the venue's last balance less the first; `booked` sums the four parts of every closing deal.
+    `balance_change` is the venue's last balance less the first; `booked` sums the four parts of every closing deal and
+    `moved` what came or went otherwise (cash, other people's deals).
     `commission_told` sums the deals' own commissions and `swap_told` the nights' charges; once flat they equal what
     was booked, before that the rest belongs to open positions.
     """
@@ -262,6 +263,7 @@ class Conservation(Record, frozen=True, kw_only=True):
     balance_end: int
     balance_change: int
     booked: int
+    moved: int
     commission_booked: int
     commission_told: int
     swap_booked: int

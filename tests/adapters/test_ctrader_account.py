@@ -2,12 +2,14 @@
 
 import pytest
 
-from adapters.ctrader.account import Account, CashMoved, Foreign
+from adapters.ctrader.account import Account
 from adapters.ctrader.messages import model, openapi
 from bus.messages import (
     AccountSnapshot,
     AmendProtection,
+    BalanceMoved,
     CancelOrder,
+    ForeignChanged,
     OrderAccepted,
     OrderCancelled,
     OrderExpired,
@@ -327,8 +329,8 @@ def test_what_is_not_ours_is_seen_counted_and_never_touched(account):
     theirs = order(11, label="other bot", name="x", status=2, executedVolume=1_000_000)
     held = position(1_000_000, label="other bot")
     (seen,) = account.execution(event(FILLED, order=theirs, position=held, deal=deal(21)), NOW)
-    assert isinstance(seen, Foreign)
-    assert (seen.kind, seen.label, seen.volume_e2) == ("deal", "other bot", 1_000_000)
+    assert isinstance(seen, ForeignChanged)
+    assert (seen.kind, seen.subject, seen.label, seen.volume_e2) == ("position", "7", "other bot", 1_000_000)
     assert account.foreign_volume_e2() == {"EURUSD": (1_000_000, 0)}
     assert "not ours" in account.protected("7").text
 
@@ -369,7 +371,9 @@ def test_swap_and_cash_are_told_as_differences(account):
         moneyDigits=2,
     )
     out = event(10, depositWithdraw=cash)
-    assert account.execution(out, NOW) == [CashMoved(delta=-100_000, balance=900_000, ts_event_ns=6_000 * 10**6)]
+    (moved,) = account.execution(out, NOW)
+    assert isinstance(moved, BalanceMoved)
+    assert (moved.move_id, moved.cause, moved.delta, moved.balance) == ("cash-3", "cash", -100_000, 900_000)
     assert account.execution(out, NOW) == []
 
 

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from adapters.ctrader.account import Account, Foreign
+from adapters.ctrader.account import Account
 from bus.messages import AccountSnapshot, OrderAccepted, OrderFilled, SubmitOrder
 from bus.values import OrderType, Side, divide_half_away
 from risk.book import Book
@@ -95,10 +95,9 @@ def check_history(seed):
         )
         assert account.average(str(held.position_id)) == exact
     fills = [fact for fact in told if isinstance(fact, OrderFilled)]
-    strangers = [fact for fact in told if isinstance(fact, Foreign) and fact.kind == "deal"]
     assert len({fact.deal_id for fact in fills}) == len(fills), "every fill is told once"
-    deals = {fact.deal_id.rstrip("+") for fact in fills} | {fact.subject for fact in strangers}
-    assert deals == {str(deal.dealId) for deal in broker.deals}, "and none is left out"
+    ours = {str(deal.dealId) for deal in broker.deals if deal.orderId in broker.ours}
+    assert ours <= {fact.deal_id.rstrip("+") for fact in fills}, "and none of ours is left out"
     for deal in broker.deals:
         parts = [fact for fact in fills if fact.deal_id.rstrip("+") == str(deal.dealId)]
         if parts:
@@ -106,21 +105,26 @@ def check_history(seed):
             assert sum(fact.commission for fact in parts) == deal.commission
             booked = sum(f.gross_profit + f.booked_commission + f.booked_swap + f.conversion_fee for f in parts)
             assert booked == broker.booked.get(deal.dealId, 0)
-    check_book(told, snapshot, strangers)
+    check_book(told, snapshot, broker, account)
 
 
-def check_book(told, snapshot, strangers):
-    """The facts, in the order in which they were told, make the venue's positions in the core's own book."""
+def check_book(told, snapshot, broker, account):
+    """The facts, in the order in which they were told, make the venue's positions and balance in the core's book."""
     book, accepted = book_of(told[0]), set()
     for fact in told[1:]:
         if isinstance(fact, OrderAccepted):
             accepted.add(fact.client_order_id)
         if isinstance(fact, OrderFilled) and fact.client_order_id and fact.cause == "order":
             assert fact.client_order_id in accepted, "acceptance comes before every fill"
-        if not isinstance(fact, Foreign | AccountSnapshot):
+        if not isinstance(fact, AccountSnapshot):
             book.fold(fact)
-    differences = [found.kind for found in compare(book, snapshot)]
-    assert differences in ([], ["balance"] if strangers else [])
+    assert compare(book, snapshot) == []
+    held = {str(each.position_id): each for each in broker.positions.values() if each.volume}
+    theirs = {fact.subject: fact for fact in book.foreign.values() if fact.kind == "position"}
+    assert set(theirs) | set(book.positions) == set(held)
+    for subject, fact in theirs.items():
+        assert (fact.volume_e2, int(fact.side)) == (held[subject].volume, held[subject].side)
+        assert "never touched" in account.protected(subject).text
 
 
 @pytest.mark.parametrize("part", range(SLICES))

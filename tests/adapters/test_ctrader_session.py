@@ -344,7 +344,7 @@ def test_the_first_execution_event_answers_an_order_and_is_told_as_a_fact_as_wel
     peer = opened()
     number, msg_id = peer.ask(new_order())
     event = execution(kind)
-    assert peer.tell((event, msg_id)) == [Answered(number, event), Pushed(event)]
+    assert peer.tell((event, msg_id)) == [Answered(number, event), Pushed(event, number)]
     assert peer.tell((execution(model.ORDER_FILLED), msg_id)) == [Pushed(execution(model.ORDER_FILLED))]
 
 
@@ -362,7 +362,7 @@ def test_a_stop_that_the_server_made_does_not_answer_the_order_it_belongs_to():
     assert peer.tell((made, msg_id), (execution(), msg_id)) == [
         Pushed(made),
         Answered(number, execution()),
-        Pushed(execution()),
+        Pushed(execution(), number),
     ]
 
 
@@ -384,7 +384,7 @@ def test_an_order_is_refused_through_any_of_the_three_channels(answer, code):
     events = peer.tell((answer, msg_id))
     (refused,) = settled(events)
     assert (type(refused), refused.request, refused.code) == (RefusedBy, number, code)
-    assert told(events, Pushed) == ([Pushed(answer)] if answer.payloadType == 2126 else [])
+    assert told(events, Pushed) == ([Pushed(answer, number)] if answer.payloadType == 2126 else [])
 
 
 @pytest.mark.parametrize("code", ["TIMEOUT_ERROR", "UNKNOWN_ERROR", "CH_SERVER_NOT_REACHABLE", "NEVER_HEARD_OF"])

@@ -35,7 +35,8 @@ def terrible():
     book.mark(quote(spread=-1))
     book.fold(unknown("zz"))
     for intent in (entry(stop_loss_e5=0), entry(stop_loss_e5=130_000), entry(stop_loss_e5=1)):
-        yield look(intent, book, TIGHT, volume_e2=10_000_000, now_ns=NOW_NS + 10**12, halt_level=HaltLevel.FLATTEN)
+        yield look(intent, book, TIGHT, volume_e2=10_000_000, now_ns=NOW_NS + 10**12, halt_level=HaltLevel.FLATTEN,
+                   link_up=False)  # fmt: skip
         fast = look(intent, book, TIGHT, volume_e2=1, now_ns=NOW_NS, halt_level=HaltLevel.FLATTEN)
         yield fast
         yield msgspec.structs.replace(fast, quote=None, margin=None, position_value=None, equity=-1)
