@@ -29,7 +29,11 @@ Positions and deals
     After an opening deal whose order brought levels comes one `ProtectionChanged` with the levels in force; another
     after every amendment and every step of a trailing stop. A closed position's levels end with it, without a word.
     An amendment replaces both levels; 0 removes one.
-Snapshots and quotes
+Links, snapshots and quotes
+    An adapter whose way to the venue can be lost says so: `LinkChanged(up=False)`, and `up=True` once it is reconciled
+    and subscribed again; before the first of these it counts as up. Bars that the loss missed come before that, the
+    one in the making last.
+    What is not ours is told as `ForeignChanged`, and what moves the balance besides our deals as `BalanceMoved`.
     The first message after `connect` is an `AccountSnapshot`; another follows every reconnect and every request.
     Facts that a snapshot already contains may be told before or after it: readers fold a deal once, by its id.
     Quotes always carry both sides, bid positive, ask at least the bid.
@@ -38,9 +42,9 @@ Snapshots and quotes
 from collections.abc import Callable
 from typing import Protocol
 
-from bus.messages import AccountSnapshot, Quote, VenueCommand, VenueFact
+from bus.messages import AccountSnapshot, Bar, LinkChanged, Quote, VenueCommand, VenueFact
 
-Publish = Callable[[Quote | VenueFact | AccountSnapshot], None]
+Publish = Callable[[Quote | VenueFact | AccountSnapshot | Bar | LinkChanged], None]
 """Takes one message from an adapter, in the order in which the venue told it. Must not block."""
 
 

@@ -1,10 +1,7 @@
 """The composition root: the one place that puts the rooms together and runs a paper day."""
 
-import asyncio
-import contextlib
-import signal
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,11 +12,7 @@ from rich.console import Console
 from adapters.exchange import Exchange, ExecutionModel
 from adapters.history import SpreadModel
 from bus.errors import ConfigError, DataError, InvariantBroken
-from bus.messages import (
-    AnyMessage,
-    HaltTrading,
-    RunStarted,
-)
+from bus.messages import AnyMessage, RunStarted
 from bus.series import BarSeries
 from bus.values import NS_PER_MS, NS_PER_S, PRICE_SCALE, Instrument, quote_to_account_rate_e8
 from daemon import marketdata
@@ -30,17 +23,14 @@ from daemon.inference import Distributor, forecasting
 from daemon.journal import Record, read, segments
 from daemon.marketdata import MarketData
 from daemon.paper import Latencies, PaperShell
-from daemon.service import Notifier
 from daemon.state import Run, State
 from daemon.status import Status
+from daemon.surroundings import Look, RunResult, surroundings
 from daemon.training import find_models
-from daemon.view import View
 from models.client import admissions
 from models.registry import Loaded
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NOTES_SHOWN = 5
-_POLL_CONTROL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,24 +47,13 @@ class PaperOptions:
     seed: int = 7
     web: bool = True
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperResult:
-    """How a paper day ended. `reason` is `end of data` or why it was stopped."""
-
-    run: Run
-    reason: str
-    recovered_inputs: int
-    quotes_passed_over: int
-    began_s: float
-    run_s: float
-
-    def duration_s(self) -> float:
-        """Seconds since the command began."""
-        return time.monotonic() - self.began_s
+    @property
+    def look(self) -> Look:
+        """What a person sees meanwhile."""
+        return Look(headless=self.headless, quiet=self.quiet, web=self.web)
 
 
-async def run_paper(config: Config, options: PaperOptions, state: State, console: Console) -> PaperResult:
+async def run_paper(config: Config, options: PaperOptions, state: State, console: Console) -> RunResult:
     """Run or continue a paper day.
 
     Raises:
@@ -117,7 +96,7 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
             shell.tell(halted)
         settle_memory()
         try:
-            async with _surroundings(config, options, shell, status, state, console):
+            async with surroundings(config, shell, status, state, console, look=options.look):
                 run_began_s = time.monotonic()
                 reason = await shell.run(opening)
                 run_s = time.monotonic() - run_began_s
@@ -125,7 +104,7 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
             engine.close()
     if reason == "end of data":
         run.finish()
-    return PaperResult(
+    return RunResult(
         run=run,
         reason=reason,
         recovered_inputs=engine.recovered_inputs,
@@ -279,81 +258,3 @@ def _execution_model(config: Config, data: MarketData) -> ExecutionModel:
     made_from_bars = {"pass_on_gaps": False, "rollover_minutes": 0}
     unset = {key: value for key, value in made_from_bars.items() if f"exchange.{key}" not in config.sources}
     return msgspec.structs.replace(config.exchange, **unset)
-
-
-# --- around the shell ------------------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def _surroundings(
-    config: Config, options: PaperOptions, shell: PaperShell, status: Status, state: State, console: Console
-) -> AsyncGenerator[None]:
-    """Signals, the kill switch, the web page, the terminal view and the service manager."""
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _STOPS}
-    if before[signal.SIGHUP] is signal.SIG_IGN:
-        del before[signal.SIGHUP]  # nohup: the user wants the day to outlive the terminal
-    for number in before:
-        loop.add_signal_handler(number, shell.stop, signal.Signals(number).name)
-    async with contextlib.AsyncExitStack() as stack:
-        if options.web and config.web.enabled:
-            from daemon.web import start
-
-            try:
-                server = await start(status, config.web.host, config.web.port)
-            except ConfigError:
-                if "web.port" in config.sources:
-                    raise
-                server = await start(status, config.web.host, 0)  # nobody asked for the default port
-            stack.push_async_callback(server.close)
-            if not options.quiet:
-                console.print(f"status page: {server.url}")
-        view = None if options.quiet else View(status, console, plain=options.headless or not console.is_terminal)
-        notifier = Notifier()
-        if view is not None:
-            view.start()
-            stack.callback(view.stop)
-        notifier.ready()
-        stack.callback(notifier.close)
-        stack.callback(notifier.stopping)
-        control = _Control(shell, state, halted=state.halted() is not None)
-
-        def breath(*, waiting: bool) -> None:
-            if waiting:
-                status.beat()
-            control.poll()
-            if view is not None:
-                view.refresh()
-            notifier.progress(status.progress_made)
-
-        shell.on_breath = breath
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-
-
-class _Control:
-    """Watches the state directory for what operators want."""
-
-    def __init__(self, shell: PaperShell, state: State, *, halted: bool) -> None:
-        self._shell = shell
-        self._state = state
-        self._halted = halted
-        self._next = 0.0
-
-    def poll(self) -> None:
-        """Look at most five times a second."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _POLL_CONTROL_S
-        halt: HaltTrading | None = self._state.halted()
-        if halt is not None and not self._halted:
-            self._shell.tell(halt)
-        self._halted = halt is not None
-        resume = self._state.take_resume()
-        if resume is not None:
-            self._shell.tell(resume)

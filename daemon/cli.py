@@ -28,6 +28,7 @@ def cli() -> None:
     \b
     Start here:
       plimsoll paper            a paper trading day on real prices, with a report
+      plimsoll run --mode demo  the same at a broker, on its demo account
       plimsoll report           write the report of the last run again
       plimsoll replay           prove that the last run can be repeated bit for bit
       plimsoll doctor           is this machine fit, and if not, what to do
@@ -39,6 +40,7 @@ def cli() -> None:
 
 for command in (
     trading.paper,
+    trading.run_command,
     trading.train,
     trading.infer,
     records.replay_command,

@@ -164,6 +164,10 @@ class Core:
             raise InvariantBroken(f"record {seq}: {type(message).__name__} may not enter the core: {what}")
         return handler(message)
 
+    def last_bar_ns(self, symbol: str) -> int:
+        """When the newest closed bar of a symbol opened; -1 = none is known."""
+        return self._markets[symbol].window.last_ns
+
     def _on_start(self, run: RunStarted) -> Sequence[AnyMessage]:
         try:
             settings = msgspec.json.decode(run.config_json, type=CoreSettings)

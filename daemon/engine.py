@@ -81,6 +81,10 @@ class Engine:
         self.recovered_inputs = 0
         self.recovered_to = self.journal.seq
 
+    def watch_only(self, watch: Sequence[Watch]) -> None:
+        """Tell these from now on, and nobody else: what was to be told of the past alone has been."""
+        self._watch = tuple(watch)
+
     @property
     def recovering(self) -> bool:
         """Whether records of an earlier process are still to be gone through."""

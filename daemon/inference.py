@@ -13,8 +13,8 @@ from bus.errors import NotSent
 from bus.memory import MemoryBus
 from bus.messages import AnyMessage, ForecastMissed, ForecastRequested
 from bus.port import Bus
+from daemon.answers import AskForecast
 from daemon.config import Config
-from daemon.paper import AskForecast
 from daemon.service import Notifier
 from models.artifact import Artifact
 from models.registry import Loaded
@@ -26,15 +26,22 @@ _ANSWER_TIMEOUT_S = 30.0
 
 @contextlib.asynccontextmanager
 async def forecasting(
-    config: Config, models: Sequence[Loaded], console: Console
+    config: Config, models: Sequence[Loaded], console: Console, *, live: bool = False
 ) -> AsyncGenerator[tuple[Bus | None, AskForecast]]:
-    """Somebody to ask: a worker thread behind the in-process bus, or whoever serves the bus at a URL."""
+    """Somebody to ask: a worker thread behind the in-process bus, or whoever serves the bus at a URL.
+
+    Args:
+        config: names the bus.
+        models: answer where there is no bus.
+        console: is told who is waited for.
+        live: time does not wait: who does not answer at once is told as unavailable.
+    """
     if config.bus.url:
         from bus.nats import connect
 
-        bus: Bus = await connect(config.bus.url, name="plimsoll paper", namespace=config.bus.namespace)
+        bus: Bus = await connect(config.bus.url, name="plimsoll", namespace=config.bus.namespace)
         try:
-            yield bus, _patient(bus, console)
+            yield bus, _impatient(bus, config) if live else _patient(bus, console)
         finally:
             try:
                 await bus.close()
@@ -73,6 +80,15 @@ class Distributor:
             if not self._failing:
                 self._console.print(f"the bus takes no more messages: {error}")
             self._failing = True
+
+
+def _impatient(bus: Bus, config: Config) -> AskForecast:
+    """Ask over a bus for as long as an answer is of use."""
+
+    async def ask(request: ForecastRequested) -> Sequence[AnyMessage]:
+        return await bus.ask_forecast(request, float(config.forecast.deadline_s))
+
+    return ask
 
 
 def _patient(bus: Bus, console: Console) -> AskForecast:

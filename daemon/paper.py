@@ -17,22 +17,18 @@ clock and to the deliveries is the whole point.
 import asyncio
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
 
-from bus.codec import decode, encode
 from bus.errors import DataError, InvariantBroken
 from bus.messages import (
     AccountSnapshot,
     AnyMessage,
     ClockTick,
-    Forecast,
-    ForecastMissed,
     ForecastRequested,
     HaltTrading,
-    PatternSeen,
     Quote,
     ResumeTrading,
     RunEnded,
@@ -41,21 +37,11 @@ from bus.messages import (
     VenueFact,
 )
 from bus.values import NS_PER_S
+from daemon.answers import Answer, AskForecast, as_written
 from daemon.engine import COMMANDS, FROM_OUTSIDE, Engine
 from daemon.inbox import Inbox
 from daemon.journal import INPUT, Record
-
-Answer = Forecast | ForecastMissed | PatternSeen
-AskForecast = Callable[[ForecastRequested], Awaitable[Sequence[AnyMessage]]]
-
-
-class OnBreath(Protocol):
-    """Called whenever the loop gives others their turn; `waiting` = it sleeps until simulated time has come."""
-
-    def __call__(self, *, waiting: bool) -> None:
-        """Look after whatever lives around the loop."""
-        ...
-
+from daemon.surroundings import OnBreath
 
 _BREATHE_S = 0.02
 """How long the loop may run without letting the web page, the view and signals have their turn."""
@@ -373,7 +359,7 @@ class PaperShell:
         for answer in answers:
             if not isinstance(answer, Answer):
                 raise InvariantBroken(f"inference answered {request.request_id} with a {type(answer).__name__}")
-            stamped.append(_as_written(msgspec.structs.replace(answer, ts_init_ns=arrival_ns)))
+            stamped.append(as_written(msgspec.structs.replace(answer, ts_init_ns=arrival_ns)))
         # The crash may have come between two answers to this request. If inference says now what it said then, all
         # of it counts; if not (it was late then), what was recorded stands.
         if recorded is not None and stamped[: len(recorded)] != list(recorded):
@@ -400,27 +386,6 @@ class PaperShell:
         except TimeoutError:
             return delay_s <= 0.5 and not self._outside
         return False
-
-
-def _as_written(answer: Answer) -> Answer:
-    """An answer as the journal will give it back; a miss where it could not (NaN or a fraction where none belongs)."""
-    try:
-        written = decode(encode(answer))
-    except (DataError, TypeError, ValueError, OverflowError) as error:
-        written = None
-        detail = str(error)
-    else:
-        detail = "it does not read as it was written"
-    if written == answer:
-        return answer
-    return ForecastMissed(
-        request_id=answer.request_id,
-        symbol=answer.symbol,
-        model_id=answer.model_id,
-        reason="not_finite",
-        detail=detail,
-        ts_init_ns=answer.ts_init_ns,
-    )
 
 
 def _recorded_answers(records: Sequence[Record]) -> tuple[dict[str, list[Answer]], str]:

@@ -10,13 +10,13 @@ from rich.table import Table
 from bus.calendar import to_datetime
 from bus.errors import ConfigError, TradingError
 from bus.messages import AnyMessage, RunEnded, RunStarted
-from daemon.app import PaperResult
 from daemon.config import Config, explain, mask_url, store_url
 from daemon.core import CoreSettings
 from daemon.engine import DecisionHash
 from daemon.journal import OUTPUT, read
 from daemon.report import ReportContext, ReportPaths, write_report
 from daemon.state import Run
+from daemon.surroundings import RunResult
 from risk.adherence import Adherence, Summary
 
 
@@ -145,7 +145,7 @@ def report_on(run: Run, config: Config | None = None, looked: Looked | None = No
     return write_report(folder, looked.adherence, context)
 
 
-def conclude(config: Config, result: PaperResult, *, warn: Callable[[str], None]) -> PaperSummary:
+def conclude(config: Config, result: RunResult, *, warn: Callable[[str], None]) -> PaperSummary:
     """Report, project and sum up a paper day.
 
     Args:

@@ -214,6 +214,14 @@ class CTraderSection(Section, frozen=True, kw_only=True):
 
     Attributes:
         environment: demo or live accounts.
+        host: of the server; empty = the broker's own for the environment.
+        port: of the protobuf protocol.
+        account_id: ctidTraderAccountId of the account to trade; 0 = the login's only one of the environment.
+        label: marks our orders and positions; two daemons on one account need two.
+        adopt: whether positions and orders that others opened count as ours, and may be closed.
+        allow_live: real money; needs PLIMSOLL_LIVE_ACCOUNT in the environment too, which names the account.
+        time: wall, or recorded where the server plays recorded prices (`plimsoll venue`): then prices tell the time.
+        on_stop: keep positions, which have their stops at the broker, or flatten them.
         client_id: of the application registered with the broker.
         client_secret_file: a file of mode 0600 with the application's secret; empty = systemd's credential
             ``plimsoll-ctrader-client-secret`` where there is one, else what `plimsoll auth login` asked for.
@@ -228,6 +236,14 @@ class CTraderSection(Section, frozen=True, kw_only=True):
     """
 
     environment: Literal["demo", "live"] = "demo"
+    host: Annotated[str, Meta(pattern="^[A-Za-z0-9.:-]{0,253}$")] = ""
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 5_035
+    account_id: Annotated[int, Meta(ge=0)] = 0
+    label: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,40}$")] = "plimsoll"
+    adopt: bool = False
+    allow_live: bool = False
+    time: Literal["wall", "recorded"] = "wall"
+    on_stop: Literal["keep", "flatten"] = "keep"
     client_id: Annotated[str, Meta(pattern="^[!-~]{0,200}$")] = ""
     client_secret_file: str = ""
     scope: Literal["trading", "accounts"] = "trading"

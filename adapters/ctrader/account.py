@@ -68,6 +68,15 @@ class Account(Recovery):
             return Refusal(code="POSITION_NOT_FOUND", text=f"position {position_id} is not ours; it is never touched")
         return held.protected()
 
+    def knows(self, client_order_id: str) -> bool:
+        """Whether an order of this name was sent before."""
+        return client_order_id in self._commands
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the outcome of an order is unknown."""
+        return bool(self._unknown)
+
     def average(self, position_id: str) -> tuple[int, int] | None:
         """Volume and average entry of an open position, ours or not."""
         held = self._held(position_id)

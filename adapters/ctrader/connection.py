@@ -171,6 +171,12 @@ class Connection:
         self._after([])
         return number, answer
 
+    def beat(self) -> None:
+        """Send a heartbeat now, where there is a connection."""
+        if self.state is State.OPEN:
+            self._session.beat(self._now_ns())
+            self._after([])
+
     async def drop(self, reason: str) -> None:
         """Give up the socket, which is of no use any more; another one is made by itself."""
         if self._wire is not None:

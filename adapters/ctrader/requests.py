@@ -115,9 +115,10 @@ class Requests:
         self.pump(now_ns)
         return request
 
-    def write(self, frame: bytes, now_ns: int) -> None:
-        """Write a frame that is no request (a heartbeat); it takes its place in the general limit."""
-        self._limits.take(Kind.DATA, now_ns)
+    def write(self, frame: bytes, now_ns: int, *, counted: bool = True) -> None:
+        """Write a frame that is no request (a heartbeat); `counted`, it takes its place in the general limit."""
+        if counted:
+            self._limits.take(Kind.DATA, now_ns)
         self._out.append(frame)
         self.wrote_ns = now_ns
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from adapters.ctrader.messages import model, openapi
 from adapters.ctrader.wire import NS_PER_MINUTE, PERIODS_NS, ms_of
 from bus.errors import DataError
+from bus.messages import Bar
 from bus.series import BarSeries, Column, TickSeries
 from bus.values import NS_PER_MS, Instrument
 
 BID, ASK = 1, 2
 LATEST_MS = 2_147_483_646_000
+_NEVER_NS = 2**62
 _DAY_MS = 86_400_000
 
 WINDOW_MS = (
@@ -145,6 +147,35 @@ def bar_series(response: Any, instrument: Instrument, period: int, now_ns: int) 
         close_e5=closes,
         quotes=columns[:, 5].copy(),
     )
+
+
+def bars_told(response: Any, instrument: Instrument, period: int) -> list[Bar]:
+    """The bars of a `ProtoOAGetTrendbarsRes` as messages, oldest first, the one in the making included.
+
+    Their spread is 0: the broker's history has bid prices only.
+
+    Raises:
+        DataError: as `bar_series`.
+    """
+    series = bar_series(response, instrument, period, _NEVER_NS)
+    columns = (series.ts_open_ns, series.open_e5, series.high_e5, series.low_e5, series.close_e5, series.quotes)
+    return [
+        Bar(
+            symbol=instrument.symbol,
+            period_ns=series.period_ns,
+            ts_open_ns=opened_ns,
+            ts_close_ns=opened_ns + series.period_ns,
+            open_e5=open_e5,
+            high_e5=high_e5,
+            low_e5=low_e5,
+            close_e5=close_e5,
+            spread_e5=0,
+            quotes=quotes,
+        )
+        for opened_ns, open_e5, high_e5, low_e5, close_e5, quotes in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
+    ]
 
 
 def tick_side(response: Any) -> tuple[Column, Column]:

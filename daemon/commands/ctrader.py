@@ -6,7 +6,7 @@ import signal
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -32,7 +32,13 @@ from daemon.config import Config
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the protocol; 0 = any that is free.")
 @click.option("--http-port", type=click.IntRange(0, 65535), default=0, help="Port of the token endpoint; 0 = any.")
-@click.option("--pace", metavar="max|real|60x", default="real", show_default=True, help="How fast market time passes.")
+@click.option(
+    "--pace",
+    metavar="max|real|60x|step",
+    default="real",
+    show_default=True,
+    help="How fast market time passes; step = after each price, wait for a heartbeat of every subscriber.",
+)
 @click.option(
     "--from",
     "start",
@@ -71,7 +77,7 @@ def venue(
         data__path=None if path is None else str(path.resolve()),
         data__symbols=tuple(symbol.upper() for symbol in symbols),
         data__clock=clock,
-        execution__pace=pace,
+        execution__pace="max" if pace == "step" else pace,
     )
     from adapters.ctrader.venue.core import Venue
     from adapters.ctrader.venue.endpoint import Endpoint
@@ -105,8 +111,16 @@ def venue(
     served = Venue(spec, opened_ns=feed.opened_ns)
     feed.prepare(served)
     endpoint = Endpoint(served, plan_of(faults) if faults else None)
-    asyncio.run(_serve(endpoint, feed, host, (port, http_port), loaded.execution.speed, as_json=settings.as_json))
+    speed = _Speed(loaded.execution.speed, step=pace == "step")
+    asyncio.run(_serve(endpoint, feed, host, (port, http_port), speed, as_json=settings.as_json))
     return 0
+
+
+class _Speed(NamedTuple):
+    """How market time passes: a factor (None = as fast as clients read), or step by step."""
+
+    factor: float | None
+    step: bool
 
 
 def _prices(loaded: Config, start: datetime | None) -> tuple[list[BarSeries | TickSeries], int]:
@@ -131,9 +145,7 @@ def _execution_model(loaded: Config, *, from_bars: bool) -> ExecutionModel:
     return msgspec.structs.replace(loaded.exchange, **unset)
 
 
-async def _serve(
-    endpoint: Any, feed: Any, host: str, ports: tuple[int, int], speed: float | None, *, as_json: bool
-) -> None:
+async def _serve(endpoint: Any, feed: Any, host: str, ports: tuple[int, int], speed: _Speed, *, as_json: bool) -> None:
     from adapters.ctrader.venue.certificates import make
     from adapters.ctrader.venue.server import VenueServer
 
@@ -144,7 +156,7 @@ async def _serve(
         ca_file, tls = make(Path(folder))
         served = endpoint.venue
         async with VenueServer(
-            endpoint, feed, tls=tls, host=host, port=ports[0], http_port=ports[1], speed=speed
+            endpoint, feed, tls=tls, host=host, port=ports[0], http_port=ports[1], speed=speed.factor, step=speed.step
         ) as server:
             grant = served.tokens.issue(int(asyncio.get_running_loop().time() * 1e9))
             told = {

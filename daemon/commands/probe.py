@@ -1,7 +1,6 @@
 """`plimsoll ctrader probe`: is the broker there, does it know us, how far away is it. Places nothing."""
 
 import asyncio
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from bus.errors import ConfigError, Refused
 from bus.values import NS_PER_MS
+from daemon.access import credentials
 from daemon.commands.common import Settings, emit, with_settings
 from daemon.config import Config
 
@@ -78,7 +78,8 @@ async def _probe(
     known_as = client_id or own.client_id
     if not known_as:
         raise ConfigError("ctrader.client_id is empty; write the application's id there, or give --client-id")
-    secret, token = await _credentials(config)
+    secret, tokens = await credentials(config)
+    token = await tokens.access_token()
     offsets_ms: list[int] = []
     heard = asyncio.Event()
 
@@ -123,34 +124,6 @@ async def _probe(
         "clock_offset_ms": max(offsets_ms) + round(trips_ms[len(trips_ms) // 2] / 2) if offsets_ms else None,
         "accounts": [{key: value for key, value in each.items() if key != "symbol_id"} for each in accounts],
     }
-
-
-async def _credentials(config: Config) -> "tuple[Secret, Secret]":
-    """The client secret and an access token: from the environment, else from where `plimsoll auth login` put them."""
-    from adapters.ctrader.secret import Secret
-    from daemon.consent import given_secret, open_keeper, open_store
-
-    secret = _from_environment("PLIMSOLL_CTRADER_CLIENT_SECRET") or given_secret(config)
-    token = _from_environment("PLIMSOLL_CTRADER_ACCESS_TOKEN")
-    store = None if secret and token else open_store(config)
-    if store is not None:
-        kept = store.peek()
-        secret = secret or (kept.client_secret if kept is not None else None)
-        token = token or await open_keeper(config, store).access_token()
-    if not isinstance(token, Secret):
-        raise ConfigError("nobody is logged in; run `plimsoll auth login`, or set PLIMSOLL_CTRADER_ACCESS_TOKEN")
-    if not isinstance(secret, Secret):
-        raise ConfigError(
-            "the client secret is not known; set ctrader.client_secret_file or PLIMSOLL_CTRADER_CLIENT_SECRET"
-        )
-    return secret, token
-
-
-def _from_environment(name: str) -> "Secret | None":
-    from adapters.ctrader.secret import Secret
-
-    value = os.environ.get(name, "").strip()
-    return Secret(value) if value else None
 
 
 async def _accounts(connection: "Connection", token: "Secret", *, live: bool) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -103,6 +104,71 @@ def paper(
         except SystemExit:
             console.print(f"run {result.run.name} is safe in its journal; `plimsoll report` writes what is missing")
             raise
+    if settings.as_json:
+        emit(summary)
+    else:
+        print_conclusion(summary, console)
+    return 0
+
+
+@click.command("run")
+@click.option(
+    "--mode", type=click.Choice(["demo", "live"]), required=True, help="Which accounts: play money, or real money."
+)
+@click.option("--headless", is_flag=True, help="Plain lines instead of the live view.")
+@click.option("--new", is_flag=True, help="Start a new run even where an unfinished one could be continued.")
+@click.option(
+    "--on-stop", type=click.Choice(["keep", "flatten"]), help="Positions when stopped.  [default: ctrader.on_stop]"
+)
+@click.option(
+    "--bus",
+    "bus_url",
+    metavar="nats://HOST:PORT",
+    help="Ask for forecasts over NATS (see `plimsoll infer`) and publish every event.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port of the status page on 127.0.0.1; 0 = any that is free."
+)
+@click.option("--no-web", is_flag=True, help="No status page.")
+@with_settings
+def run_command(
+    settings: Settings,
+    *,
+    mode: Literal["demo", "live"],
+    headless: bool,
+    new: bool,
+    on_stop: str | None,
+    bus_url: str | None,
+    port: int | None,
+    no_web: bool,
+) -> int:
+    r"""Trade an account at the broker (cTrader) until stopped.
+
+    Connects, reconciles with the broker, and goes on where the last run of this account stopped; the same command
+    after a crash never doubles or loses an order. Needs models (`plimsoll train`) and a login (`plimsoll auth login`).
+    SIGTERM and Ctrl-C stop in good order; positions keep their stops at the broker. A report is written at the end.
+
+    Live risks real money: it needs ctrader.allow_live = true and PLIMSOLL_LIVE_ACCOUNT set to the account's id.
+
+    \b
+    Examples:
+      plimsoll run --mode demo --config plimsoll.toml
+      plimsoll run --mode demo --headless --json --on-stop flatten
+    """
+    from daemon.liveapp import permitted, run_live
+    from daemon.paperday import conclude, print_conclusion
+    from daemon.surroundings import Look
+
+    loaded = settings.load_to_trade(
+        ctrader__environment=mode, ctrader__on_stop=on_stop, bus__url=bus_url, web__port=port
+    )
+    permitted(loaded, mode)
+    console = console_for(stderr=settings.as_json, soft_wrap=headless)
+    look = Look(headless=headless, quiet=settings.as_json and headless, web=not no_web)
+    where = settings.open_state()
+    with where.lock():
+        result = asyncio.run(run_live(loaded, mode, new=new, look=look, state=where, console=console))
+        summary = conclude(loaded, result, warn=console_for(stderr=True, soft_wrap=True).print)
     if settings.as_json:
         emit(summary)
     else:

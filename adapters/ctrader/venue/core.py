@@ -127,6 +127,7 @@ class Venue:
         except ProtocolError as error:
             return [self._put(connection, encode_envelope(_error("INVALID_REQUEST", str(error))), now_ns)]
         if payload_type == _HEARTBEAT_TYPE:
+            connection.beats += 1
             return []  # never answered: two peers that echo would never stop
         refusal = self._gate(connection, payload_type, request, now_ns)
         if refusal is not None:

@@ -76,6 +76,7 @@ class Connection:
     opened_ns: int
     last_in_ns: int
     heartbeat_ns: int
+    beats: int = 0
     application: bool = False
     closed: bool = False
     logins: dict[int, str] = field(default_factory=dict[int, str])

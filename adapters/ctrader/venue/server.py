@@ -2,7 +2,8 @@
 
 Theory of operation. One event loop, one endpoint. Whatever the endpoint wants written lies in a heap by due time; one
 timer serves it, another the endpoint's own timer. The market stands still until the first spot subscription, so that
-no client misses the beginning of a recorded day; at pace `max` it waits for slow readers instead of flooding them.
+no client misses the beginning of a recorded day; at pace `max` it waits for slow readers instead of flooding them, and
+step by step it waits for a heartbeat of every subscriber after every price.
 """
 
 import asyncio
@@ -58,7 +59,7 @@ class VenueServer:
 
     def __init__(
         self, endpoint: Endpoint, feed: Feed, *, tls: ssl.SSLContext, host: str, port: int, http_port: int,
-        speed: float | None,
+        speed: float | None, step: bool = False,
     ) -> None:  # fmt: skip
         """Prepare; nothing listens yet.
 
@@ -70,6 +71,7 @@ class VenueServer:
             port: of the protocol; 0 = any that is free.
             http_port: of the token endpoint; 0 = any that is free.
             speed: market seconds a second; None = as fast as clients read.
+            step: after each price, wait for a heartbeat of every subscriber.
         """
         self.endpoint = endpoint
         self._feed = feed
@@ -77,6 +79,9 @@ class VenueServer:
         self._host = host
         self._wanted = port, http_port
         self._speed = speed
+        self._step = step
+        self._awaited: set[int] = set()
+        self._all_heard = asyncio.Event()
         self._links: dict[int, _Link] = {}
         self._heap: list[tuple[int, int, Wire]] = []
         self._sequence = count()
@@ -135,7 +140,11 @@ class VenueServer:
 
     def heard(self, number: int, data: bytes) -> None:
         """Bytes of a client."""
+        connection = self.endpoint.venue.connections.get(number)
+        beats = connection.beats if connection is not None else 0
         self._write(self.endpoint.data(number, data, self._now_ns()))
+        if connection is not None and connection.beats > beats:
+            self._no_more_awaited(number)
         if not self._listening.is_set():
             connection = self.endpoint.venue.connections.get(number)
             if connection is not None and connection.spots:
@@ -144,6 +153,7 @@ class VenueServer:
     def left(self, number: int) -> None:
         """A client is gone."""
         self._links.pop(number, None)
+        self._no_more_awaited(number)
         self.slow(number, is_slow=False)
         self.endpoint.disconnect(number)
 
@@ -209,6 +219,22 @@ class VenueServer:
                 elif number % _BATCH == 0:
                     await asyncio.sleep(0)
             self._write(self.endpoint.on_quote(quote, self._now_ns()))
+            if self._step:
+                await self._subscribers()
+
+    async def _subscribers(self) -> None:
+        """Wait for every subscriber, and for one where there is none."""
+        while not (awaited := {n for n, c in self.endpoint.venue.connections.items() if c.spots and n in self._links}):
+            self._listening.clear()
+            await self._listening.wait()
+        self._awaited = awaited
+        self._all_heard.clear()
+        await self._all_heard.wait()
+
+    def _no_more_awaited(self, number: int) -> None:
+        self._awaited.discard(number)
+        if not self._awaited:
+            self._all_heard.set()
 
     async def _readers(self) -> None:
         """Let other things happen, and slow clients read what they have been sent."""

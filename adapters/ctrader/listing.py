@@ -1,0 +1,171 @@
+"""Lists from the broker, whole: windows of at most a week, pages within them, every row once.
+
+`ask` sends a request and gives its answer. Lists come newest first, so a page that says there is more is followed by
+one that ends where it began; rows are told apart by their ids. The newest window ends a day ahead, because the server's
+clock, not ours, stamps what it lists.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from adapters.ctrader.messages import openapi
+from adapters.ctrader.series import (
+    DEAL_WINDOW_MS,
+    LATEST_MS,
+    WINDOW_MS,
+    bars_request,
+    bars_told,
+    period_of,
+    reconcile_request,
+)
+from adapters.ctrader.symbols import Specification
+from bus.errors import Refused
+from bus.messages import Bar
+from bus.values import NS_PER_MS
+
+__all__ = ["DAY_MS", "OVERLAP_MS", "bars", "cash", "deals", "details", "newest_bars", "orders", "reconcile_request"]
+
+Ask = Callable[[Any], Awaitable[Any]]
+
+DAY_MS = 86_400_000
+OVERLAP_MS = 60_000
+"""Rows are asked for again from a minute before the last known one; what was told is known by its id."""
+NEWEST_BARS = 512
+_MOST_PAGES = 1_000
+
+
+async def deals(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[Any]:
+    """Every `ProtoOADeal` executed since a moment.
+
+    Args:
+        ask: for a logged-in account.
+        account_id: ctidTraderAccountId.
+        since_ms: UTC milliseconds.
+        now_ms: the same; a day to either side does no harm.
+
+    Raises:
+        BrokerError: as `Connection.request`.
+    """
+    return await _list(
+        ask,
+        lambda start, stop: openapi.ProtoOADealListReq(
+            ctidTraderAccountId=account_id, fromTimestamp=start, toTimestamp=stop
+        ),
+        lambda answer: answer.deal,
+        lambda row: (row.dealId, row.executionTimestamp),
+        since_ms,
+        now_ms,
+    )
+
+
+async def orders(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[Any]:
+    """Every `ProtoOAOrder` last updated since a moment; see `deals`."""
+    return await _list(
+        ask,
+        lambda start, stop: openapi.ProtoOAOrderListReq(
+            ctidTraderAccountId=account_id, fromTimestamp=start, toTimestamp=stop
+        ),
+        lambda answer: answer.order,
+        lambda row: (row.orderId, row.utcLastUpdateTimestamp),
+        since_ms,
+        now_ms,
+    )
+
+
+async def cash(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[Any]:
+    """Every `ProtoOADepositWithdraw` since a moment; see `deals`."""
+    return await _list(
+        ask,
+        lambda start, stop: openapi.ProtoOACashFlowHistoryListReq(
+            ctidTraderAccountId=account_id, fromTimestamp=start, toTimestamp=stop
+        ),
+        lambda answer: answer.depositWithdraw,
+        lambda row: (row.balanceHistoryId, row.changeBalanceTimestamp),
+        since_ms,
+        now_ms,
+    )
+
+
+async def details(ask: Ask, account_id: int, order_ids: Sequence[int]) -> list[Any]:
+    """The `ProtoOAOrder`s with these ids; one that the broker does not know is left out."""
+    found: list[Any] = []
+    for order_id in order_ids:
+        try:
+            answer = await ask(openapi.ProtoOAOrderDetailsReq(ctidTraderAccountId=account_id, orderId=order_id))
+        except Refused:
+            continue
+        found.append(answer.order)
+    return found
+
+
+async def _list(
+    ask: Ask,
+    request: Callable[[int, int], Any],
+    rows_of: Callable[[Any], Any],
+    key_of: Callable[[Any], tuple[int, int]],
+    since_ms: int,
+    now_ms: int,
+) -> list[Any]:
+    """Windows from the newest back, each page by page."""
+    found: dict[int, Any] = {}
+    stop = min(max(now_ms, since_ms) + DAY_MS, LATEST_MS)
+    for _ in range(_MOST_PAGES):
+        start = max(0, since_ms, stop - DEAL_WINDOW_MS)
+        answer = await ask(request(start, stop))
+        rows = list(rows_of(answer))
+        known = len(found)
+        for row in rows:
+            found.setdefault(key_of(row)[0], row)
+        if getattr(answer, "hasMore", False) and len(found) > known:
+            stop = min(key_of(row)[1] for row in rows)
+        elif start <= since_ms:
+            break
+        else:
+            stop = start
+    return list(found.values())
+
+
+async def bars(
+    ask: Ask, account_id: int, specification: Specification, period_ns: int, *, since_ns: int, now_ns: int
+) -> list[Bar]:
+    """Bars of a symbol that open at a moment or later, oldest first, up to the one in the making.
+
+    Args:
+        ask: for a logged-in account.
+        account_id: ctidTraderAccountId.
+        specification: of the symbol.
+        period_ns: a length that the broker has.
+        since_ns: UTC nanoseconds.
+        now_ns: the same.
+
+    Raises:
+        DataError: the broker has no such bars, or tells impossible ones.
+        BrokerError: as `Connection.request`.
+    """
+    period = period_of(period_ns)
+    found: dict[int, Bar] = {}
+    stop_ns = now_ns
+    for _ in range(_MOST_PAGES):
+        start_ns = max(since_ns, stop_ns - WINDOW_MS[period] * NS_PER_MS)
+        if start_ns > stop_ns:
+            break
+        answer = await ask(bars_request(account_id, specification.symbol_id, period, start_ns, stop_ns))
+        told = bars_told(answer, specification.instrument, period)
+        found.update((bar.ts_open_ns, bar) for bar in told)
+        if getattr(answer, "hasMore", False) and told:
+            stop_ns = told[0].ts_open_ns - NS_PER_MS
+        elif start_ns <= since_ns:
+            break
+        else:
+            stop_ns = start_ns - NS_PER_MS
+    return [found[opened_ns] for opened_ns in sorted(found) if opened_ns >= since_ns]
+
+
+async def newest_bars(ask: Ask, account_id: int, specification: Specification, period_ns: int) -> list[Bar]:
+    """The newest bars that the broker has, whatever its time is."""
+    period = period_of(period_ns)
+    request = openapi.ProtoOAGetTrendbarsReq(
+        ctidTraderAccountId=account_id, symbolId=specification.symbol_id, period=period, count=NEWEST_BARS,
+        fromTimestamp=0, toTimestamp=LATEST_MS,
+    )  # fmt: skip
+    return bars_told(await ask(request), specification.instrument, period)

@@ -1,0 +1,645 @@
+"""One account at the broker, kept connected: fulfils `adapters.contract.Venue` on the running event loop.
+
+Theory of operation. `connection` keeps a socket, `account` folds what is told, `dispatch` sends commands; this module
+is the life around them.
+
+    DOWN      --account logged in-->   RECOVERING   catalogue, subscriptions, reconcile, missed bars
+    RECOVERING --all of it done-->     UP           `LinkChanged(up)`; commands may leave
+    RECOVERING --link or login lost--> DOWN         begun again by the next login
+    UP        --link or login lost-->  DOWN         `LinkChanged(down)`; nothing leaves, nothing is kept for later
+
+There is one way in, at the start, after a crash and after every loss. While recovering, quotes are held back (the
+newest of each symbol; in recorded time all of them), so that what the core hears is: what it missed, how things stand,
+the bars it missed, that the link is up, and then prices.
+
+Pushes are hints, snapshots and history are the truth: whenever the account says that something does not fit, and every
+POLL_S besides, deals, orders, cash and positions are read again. A poll that is not answered means that the link is
+dead, whatever its socket says. A symbol that is silent in its hours is subscribed anew.
+
+Nothing here decides about trading, and nothing is retried that could have an effect twice.
+"""
+
+import asyncio
+import contextlib
+import enum
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from adapters.contract import Publish
+from adapters.ctrader import events, listing
+from adapters.ctrader.account import Account, Told
+from adapters.ctrader.catalogue import Catalogue, Terms, read_catalogue
+from adapters.ctrader.codes import NextStep
+from adapters.ctrader.connection import Connection, Disconnected
+from adapters.ctrader.dispatch import Dispatcher
+from adapters.ctrader.messages import openapi
+from adapters.ctrader.orders import Holder
+from adapters.ctrader.secret import Secret
+from adapters.ctrader.symbols import Specification
+from adapters.ctrader.wire import Spots
+from bus.clock import Clock, ManualClock
+from bus.errors import BrokerError, ConfigError, DataError, NotSent, RateLimited, SessionLost, TradingError
+from bus.messages import AccountSnapshot, Bar, LinkChanged, Quote, SubmitOrder, VenueCommand
+from bus.values import NS_PER_MS, NS_PER_S, Instrument
+
+POLL_S = 20
+ANSWER_S = 10
+"""A poll that takes longer than this means that the link is dead."""
+SILENT_S = 60
+MOST_ROUNDS = 8
+"""Rounds of a recovery in which something may happen in between, before the venue's figures count as they are."""
+_PAUSES_S = (0.2, 0.5, 1, 2, 5, 10)
+_LOGIN_PAUSE_S = 60
+_MOST_LOGINS = 100_000
+_TOKEN_PERIOD_S = 3_600
+_FIRST_PRICE_S = 5
+
+
+class Tokens(Protocol):
+    """Who knows access tokens; `tokens.TokenKeeper` is one."""
+
+    async def access_token(self) -> Secret:
+        """A token that lives."""
+        ...
+
+    async def replace(self, refused: Secret) -> Secret:
+        """Another one for a token that was refused."""
+        ...
+
+
+class State(enum.Enum):
+    """State of the way to the account."""
+
+    DOWN = "down"
+    RECOVERING = "recovering"
+    UP = "up"
+
+
+class Counters(msgspec.Struct):
+    """What happened on the way."""
+
+    spots: int = 0
+    quotes: int = 0
+    impossible: int = 0
+    recoveries: int = 0
+    polls: int = 0
+    resubscriptions: int = 0
+    losses: int = 0
+
+
+BarsSince = Callable[[str], int]
+"""UTC nanoseconds from which on bars of a symbol are wanted; 0 = none."""
+
+
+class LiveVenue:
+    """See the module's theory of operation."""
+
+    def __init__(
+        self,
+        connect: Callable[[Callable[[events.Event | Disconnected], None]], Connection],
+        tokens: Tokens,
+        *,
+        account_id: int,
+        symbols: Sequence[str],
+        period_ns: int,
+        clock: Clock,
+        label: str = "plimsoll",
+        adopt: bool = False,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Prepare; nothing is opened.
+
+        Args:
+            connect: makes the connection, given who is to be told its events.
+            tokens: access tokens for the account.
+            account_id: ctidTraderAccountId.
+            symbols: our names of what is traded.
+            period_ns: length of the bars that a loss may have missed; a length that the broker has.
+            clock: stamps everything; a `ManualClock` is moved on by the prices' own times (recorded time).
+            label: marks our orders; two daemons on one account need two.
+            adopt: whether everything on the account counts as ours.
+            note: takes one line for a person, about what went wrong and passes.
+        """
+        self.state = State.DOWN
+        self.counters = Counters()
+        self.bars_since: BarsSince = lambda _: 0
+        self._connection = connect(self._on_event)
+        self._tokens = tokens
+        self._account_id = account_id
+        self._symbols = tuple(symbols)
+        self._period_ns = period_ns
+        self._clock = clock
+        self._recorded_time = clock if isinstance(clock, ManualClock) else None
+        self._holder = Holder(account_id=account_id, label=label)
+        self._adopt = adopt
+        self._note = note
+        self._publish: Publish | None = None
+        self._catalogue: Catalogue | None = None
+        self._specifications: dict[int, Specification] = {}
+        self._by_name: dict[str, Specification] = {}
+        self._instruments: dict[int, Instrument] = {}
+        self._spots = Spots(self._instruments)
+        self._held: list[Quote] = []
+        self._early: list[Any] = []
+        self._begun = False
+        self._token: Secret | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recovering: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
+        self._heard: dict[str, float] = {}
+        self._told: AccountSnapshot | None = None
+        self._priced = asyncio.Event()
+
+    # --- opening -----------------------------------------------------------------------------------------------
+
+    async def open(self) -> Terms:
+        """Connect and log in, waiting for a server that is away; give the terms of the account. Nothing is published.
+
+        Raises:
+            ConfigError: a symbol, the authority's file or the stored tokens are wrong.
+            Refused: the broker does not know the application or the account.
+        """
+        self._loop = asyncio.get_running_loop()
+        for attempt in range(1_000_000):
+            try:
+                await self._connection.start()
+                self._token = await self._tokens.access_token()
+                await self._login(self._token)
+                catalogue = await read_catalogue(self._connection.request, self._account_id, self._symbols)
+            except (SessionLost, NotSent, RateLimited) as error:
+                pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
+                self._note(f"the broker cannot be reached ({error}); trying again in {pause_s:g} s")
+                await asyncio.sleep(pause_s)
+                continue
+            self._take(catalogue)
+            return catalogue.terms
+        raise SessionLost("the broker cannot be reached")
+
+    async def _login(self, token: Secret) -> None:
+        try:
+            await self._connection.login(self._account_id, token)
+        except BrokerError as error:
+            if "TOKEN" not in str(error):
+                raise
+            self._token = await self._tokens.replace(token)
+            await self._connection.login(self._account_id, self._token)
+
+    def _take(self, catalogue: Catalogue) -> None:
+        """Use a catalogue; account and prices keep reading from the same tables."""
+        first = self._catalogue is None
+        self._catalogue = catalogue
+        self._specifications.update(catalogue.specifications)
+        self._instruments.update((number, each.instrument) for number, each in catalogue.specifications.items())
+        self._by_name = {each.instrument.symbol: each for each in self._specifications.values()}
+        if not first:
+            return
+        terms = catalogue.terms
+        self._holder = msgspec.structs.replace(self._holder, limited_risk=terms.limited_risk)
+        self.account = Account(
+            self._holder, self._specifications, self._spots.quotes, currency=terms.currency, adopt=self._adopt
+        )
+        self._dispatch = Dispatcher(
+            self._connection,
+            self.account,
+            self._holder,
+            self._by_name_now,
+            tell=self._tell,
+            now_ns=self._clock.now_ns,
+        )
+
+    def _by_name_now(self, symbol: str) -> Specification | None:
+        return self._by_name.get(symbol)
+
+    # --- the contract ------------------------------------------------------------------------------------------
+
+    def connect(self, publish: Publish, now_ns: int) -> None:
+        """See `Venue.connect`. `open` comes first; a journal's messages go to `account.resume` before this."""
+        del now_ns
+        self._publish = publish
+        self._begun = self._begun or self.account.history_from_ms > 0
+        self._spawn(self._poll())
+        self._spawn(self._refresh_token())
+        self._recover()
+
+    def send(self, command: VenueCommand, now_ns: int) -> None:
+        """See `Venue.send`. The bytes are written when this returns.
+
+        Raises:
+            NotSent: the link is not up; nothing left this machine.
+        """
+        del now_ns
+        if self.state is not State.UP or self._publish is None:
+            raise NotSent(f"the way to account {self._account_id} is {self.state.value}; nothing is kept for later")
+        if isinstance(command, SubmitOrder) and self.account.knows(command.client_order_id):
+            return
+        self._dispatch.send(command)
+        self._settle_if_needed()
+
+    def request_snapshot(self, now_ns: int) -> None:
+        """See `Venue.request_snapshot`."""
+        del now_ns
+        if self.state is not State.UP:
+            raise NotSent(f"the way to account {self._account_id} is {self.state.value}")
+        self._told = None
+        self._settle()
+
+    def caught_up(self) -> None:
+        """All that was told has been dealt with: a venue that plays step by step may go on (`venue --pace step`)."""
+        if self._recorded_time is not None:
+            self._connection.beat()
+
+    def disconnect(self) -> None:
+        """See `Venue.disconnect`; the socket is closed by `close`."""
+        self._publish = None
+
+    async def close(self) -> None:
+        """End everything; safe to call at any time and twice."""
+        self.disconnect()
+        tasks = [task for task in (*self._tasks, self._recovering, self._settling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._connection.close()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way: up, no request of ours unanswered, nothing missed."""
+        return self.state is State.UP and not self._dispatch.in_flight and not self.account.needs_recovery
+
+    # --- what the connection tells -----------------------------------------------------------------------------
+
+    def _on_event(self, event: events.Event | Disconnected) -> None:
+        match event:
+            case events.Pushed(message=message, answered=answered):
+                self._on_message(message, answered)
+            case Disconnected(reason=reason, retry_in_ns=retry_in_ns):
+                self.counters.losses += 1
+                self._down(f"connection lost: {reason}; trying again in {retry_in_ns / NS_PER_S:.1f} s")
+            case events.AccountAuthorised():
+                self._recover()
+            case events.AccountLost(code=code, text=text, next_step=step):
+                self._down(f"account {self._account_id} is logged out: {code} {text}".rstrip())
+                self._spawn(self._log_in_again(step))
+            case events.NotUnderstood(fields=fields):
+                self._note(f"the broker sent values that this version does not know ({', '.join(fields)})")
+                self._settle()
+            case _:
+                pass
+
+    def _on_message(self, message: Any, answered: int) -> None:
+        name = message.DESCRIPTOR.name
+        if name == "ProtoOASpotEvent":
+            self._on_spot(message)
+            return
+        if getattr(message, "ctidTraderAccountId", self._account_id) != self._account_id or self._catalogue is None:
+            return
+        if name in _BOOKED:
+            if self._begun:
+                self._fold(message, answered)
+            else:
+                self._early.append((message, answered))
+        elif name == "ProtoOATraderUpdatedEvent":
+            self._settle()
+        elif name == "ProtoOASymbolChangedEvent":
+            self._spawn(self._refresh_catalogue())
+        elif name == "ProtoOAMarginCallTriggerEvent":
+            self._note("the broker calls margin: see the account")
+
+    def _fold(self, message: Any, answered: int) -> None:
+        now_ns = self._clock.now_ns()
+        try:
+            match message.DESCRIPTOR.name:
+                case "ProtoOAExecutionEvent":
+                    name = self._dispatch.answering(message, answered)
+                    told = self.account.execution(message, now_ns, name)
+                case "ProtoOAOrderErrorEvent":
+                    told = self.account.order_error(message, None, now_ns)
+                case _:
+                    told = self.account.trailing_moved(message, now_ns)
+        except DataError as error:
+            self.counters.impossible += 1
+            self._note(f"an event of the broker cannot be ({error}); reading the account again")
+            self._settle()
+            return
+        self._tell(told)
+        self._settle_if_needed()
+
+    def _on_spot(self, message: Any) -> None:
+        self.counters.spots += 1
+        clock = self._recorded_time
+        if clock is not None and message.timestamp:
+            clock.advance_to(message.timestamp * NS_PER_MS)
+            self._priced.set()
+        try:
+            quote = self._spots.merge(message, self._clock.now_ns())
+        except DataError as error:
+            self.counters.impossible += 1
+            if self.counters.impossible <= _NOTES:
+                self._note(f"price passed over: {error}")
+            return
+        if quote is None:
+            return
+        self._heard[quote.symbol] = self._loop.time()
+        self.counters.quotes += 1
+        if self.state is State.UP:
+            if self._publish is not None:
+                self._publish(quote)
+        elif self._publish is not None:
+            if self._recorded_time is None:
+                self._held = [each for each in self._held if each.symbol != quote.symbol]
+            self._held.append(quote)
+
+    # --- recovery ----------------------------------------------------------------------------------------------
+
+    def _down(self, reason: str) -> None:
+        was_up = self.state is State.UP
+        self.state = State.DOWN
+        for task in (self._recovering, self._settling):
+            if task is not None:
+                task.cancel()
+        self._spots.forget()
+        self._priced.clear()
+        self._held.clear()
+        self._note(reason)
+        if was_up and self._publish is not None:
+            self._publish(LinkChanged(up=False, reason=reason, ts_init_ns=self._clock.now_ns()))
+
+    def _recover(self) -> None:
+        """The account is logged in: begin the one way up. Before `connect` nobody wants to know."""
+        if self._publish is None or self._catalogue is None:
+            return
+        for task in (self._recovering, self._settling):
+            if task is not None:
+                task.cancel()
+        self.state = State.RECOVERING
+        self._recovering = self._spawn(self._come_up())
+
+    async def _come_up(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._once_up()
+            except (SessionLost, NotSent) as error:
+                if self.state is State.DOWN:
+                    return  # the next login begins again
+                reason = str(error)
+            except (BrokerError, DataError) as error:
+                reason = str(error)
+            else:
+                return
+            pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
+            attempt += 1
+            self._note(f"recovery is not through ({reason}); again in {pause_s:g} s")
+            await asyncio.sleep(pause_s)
+
+    async def _once_up(self) -> None:
+        self.counters.recoveries += 1
+        first = not self._begun
+        self._take(await read_catalogue(self._connection.request, self._account_id, self._symbols))
+        if first and self._recorded_time is not None:
+            # Recorded time stands still until somebody subscribes, and begins where the bars of history end.
+            await self._reconcile()
+            await self._missed_bars()
+            await self._subscribe(self._specifications)
+        else:
+            await self._subscribe(self._specifications)
+            await self._know_the_time()
+            await self._reconcile()
+            await self._missed_bars()
+        self._ready()
+
+    async def _know_the_time(self) -> None:
+        """Recorded time is told by the first price, which the server repeats on every subscription."""
+        if self._recorded_time is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_PRICE_S):
+                    await self._priced.wait()
+
+    def _ready(self) -> None:
+        publish = self._publish
+        if publish is None:
+            return
+        self.state = State.UP
+        publish(LinkChanged(up=True, reason="reconciled and subscribed", ts_init_ns=self._clock.now_ns()))
+        held, self._held = self._held, []
+        for quote in held:
+            publish(quote)
+        self._settle_if_needed()
+
+    async def _subscribe(self, numbers: Sequence[int] | dict[int, Specification]) -> None:
+        for number in numbers:
+            name = self._specifications[number].instrument.symbol
+            request = openapi.ProtoOASubscribeSpotsReq(
+                ctidTraderAccountId=self._account_id, symbolId=[number], subscribeToSpotTimestamp=True
+            )
+            self._heard[name] = self._loop.time()
+            await self._unless_there(request)
+
+    async def _unless_there(self, request: Any) -> None:
+        try:
+            await self._connection.request(request)
+        except BrokerError as error:
+            if "ALREADY_SUBSCRIBED" not in str(error):
+                raise
+
+    async def _reconcile(self, *, routine: bool = False) -> None:
+        """Read lists, account and positions until they meet, and tell what was missed and how things stand."""
+        ask, account = self._connection.request, self.account
+        for attempt in range(MOST_ROUNDS):
+            now_ms = self._clock.now_ns() // NS_PER_MS
+            if not self._begun:
+                deals = await listing.deals(ask, self._account_id, now_ms - listing.DAY_MS, now_ms) if now_ms else []
+                told = account.begin(*await self._figures(), deals, self._clock.now_ns())
+                self._begun = True
+                self._tell(told)
+                early, self._early = self._early, []
+                for message, answered in early:
+                    self._fold(message, answered)
+            else:
+                since_ms = max(0, account.history_from_ms - listing.OVERLAP_MS)
+                deals = await listing.deals(ask, self._account_id, since_ms, now_ms)
+                orders = await listing.orders(ask, self._account_id, since_ms, now_ms)
+                orders += await listing.details(ask, self._account_id, account.unexplained)
+                cash = await listing.cash(ask, self._account_id, since_ms, now_ms)
+                trader, reconcile = await self._figures()
+                final = attempt == MOST_ROUNDS - 1
+                told = account.recover(deals, orders, trader, reconcile, self._clock.now_ns(), cash=cash, final=final)
+                self._tell(self._unrepeated(told) if routine else told)
+            if any(isinstance(each, AccountSnapshot) for each in told) and not account.needs_recovery:
+                return
+            await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+
+    async def _figures(self) -> tuple[Any, Any]:
+        trader = await self._connection.request(openapi.ProtoOATraderReq(ctidTraderAccountId=self._account_id))
+        reconcile = await self._connection.request(listing.reconcile_request(self._account_id))
+        return trader.trader, reconcile
+
+    def _unrepeated(self, told: Sequence[Told]) -> Sequence[Told]:
+        """A snapshot that says again what the last one said settles nothing and need not be written down again."""
+        if len(told) != 1 or self._told is None or self.account.in_doubt:
+            return told
+        (snapshot,) = told
+        same = isinstance(snapshot, AccountSnapshot) and _timeless(snapshot) == _timeless(self._told)
+        return () if same else told
+
+    async def _missed_bars(self) -> None:
+        for name in self._symbols:
+            since_ns = self.bars_since(name)
+            specification = self._by_name.get(name)
+            if since_ns == 0 or specification is None or self._publish is None:
+                continue
+            async for bar in self._bars(specification, since_ns):
+                self._publish(bar)
+
+    async def _bars(self, specification: Specification, since_ns: int) -> AsyncIterator[Bar]:
+        clock = self._recorded_time
+        if clock is not None and clock.now_ns() == 0:
+            bars = await listing.newest_bars(self._connection.request, self._account_id, specification, self._period_ns)
+            if bars:
+                clock.advance_to(bars[-1].ts_close_ns)
+        else:
+            bars = await listing.bars(
+                self._connection.request,
+                self._account_id,
+                specification,
+                self._period_ns,
+                since_ns=since_ns,
+                now_ns=self._clock.now_ns(),
+            )
+        for bar in bars:
+            yield bar
+
+    # --- while up ----------------------------------------------------------------------------------------------
+
+    def _settle_if_needed(self) -> None:
+        if self.account.needs_recovery and self.state is State.UP:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Read the account again, once at a time, while trading goes on."""
+        if self.state is State.UP and (self._settling is None or self._settling.done()):
+            self._settling = self._spawn(self._settle_now())
+
+    async def _settle_now(self) -> None:
+        try:
+            await self._reconcile()
+        except (BrokerError, DataError) as error:
+            self._note(f"the account could not be read ({error}); the next poll tries again")
+
+    async def _poll(self) -> None:
+        """Look whether pushes kept their promise, the link is alive and every symbol speaks."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            if self.state is not State.UP or self._publish is None:
+                continue
+            self.counters.polls += 1
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await self._connection.request(openapi.ProtoOAVersionReq())
+            except TimeoutError:
+                await self._connection.drop(f"no answer within {ANSWER_S} s")
+                continue
+            except BrokerError:
+                continue
+            if self._settling is None or self._settling.done():
+                self._settling = self._spawn(self._read_again())
+            await self._wake_silent()
+
+    async def _read_again(self) -> None:
+        try:
+            await self._reconcile(routine=True)
+        except (BrokerError, DataError) as error:
+            self._note(f"the account could not be read ({error}); the next poll tries again")
+
+    async def _wake_silent(self) -> None:
+        """Subscribe anew to what should speak and does not; recorded time has no hours of its own."""
+        if self._recorded_time is not None:
+            return
+        now, now_ns = self._loop.time(), self._clock.now_ns()
+        silent = [
+            number
+            for number, each in self._specifications.items()
+            if now - self._heard.get(each.instrument.symbol, now) > SILENT_S and each.open_at(now_ns)
+        ]
+        for number in silent:
+            name = self._specifications[number].instrument.symbol
+            self.counters.resubscriptions += 1
+            self._note(f"{name} has been silent for {SILENT_S} s in its hours; subscribing anew")
+            request = openapi.ProtoOAUnsubscribeSpotsReq(ctidTraderAccountId=self._account_id, symbolId=[number])
+            try:
+                await self._connection.request(request)
+                await self._subscribe([number])
+            except BrokerError as error:
+                self._note(f"{name} could not be subscribed ({error}); the next poll tries again")
+
+    async def _refresh_catalogue(self) -> None:
+        try:
+            self._take(await read_catalogue(self._connection.request, self._account_id, self._symbols))
+        except TradingError as error:
+            self._note(f"the changed symbols could not be read ({error}); the next connection reads them")
+
+    # --- tokens ------------------------------------------------------------------------------------------------
+
+    async def _refresh_token(self) -> None:
+        """Hand a token on that was refreshed before its time; the keeper decides when that is."""
+        while True:
+            await asyncio.sleep(_TOKEN_PERIOD_S)
+            await self._use_token(refused=None)
+
+    async def _log_in_again(self, step: NextStep) -> None:
+        if step in {NextStep.LOG_IN, NextStep.RETRY_LATER, NextStep.WAIT, NextStep.AUTHORISE_APPLICATION}:
+            return  # the session does so by itself
+        refused = self._token if step is NextStep.REFRESH_TOKEN else None
+        if refused is None:
+            await asyncio.sleep(_LOGIN_PAUSE_S)
+        for _ in range(_MOST_LOGINS):
+            if await self._use_token(refused=refused, login=True):
+                return
+            await asyncio.sleep(_LOGIN_PAUSE_S)
+
+    async def _use_token(self, *, refused: Secret | None, login: bool = False) -> bool:
+        try:
+            token = await (self._tokens.access_token() if refused is None else self._tokens.replace(refused))
+        except (BrokerError, ConfigError) as error:
+            self._note(f"no access token: {error}")
+            return False
+        if login or self._token is None or token.reveal() != self._token.reveal():
+            self._token = token
+            try:
+                await self._connection.login(self._account_id, token)
+            except BrokerError as error:
+                self._note(f"account {self._account_id} is not logged in: {error}")
+        return True
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def _tell(self, told: Sequence[Told]) -> None:
+        publish = self._publish
+        for message in told:
+            if isinstance(message, AccountSnapshot):
+                self._told = message
+            if publish is not None:
+                publish(message)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._loop.call_exception_handler({"message": "the broker's adapter failed", "exception": error})
+
+
+_BOOKED = frozenset({"ProtoOAExecutionEvent", "ProtoOAOrderErrorEvent", "ProtoOATrailingSLChangedEvent"})
+_NOTES = 20
+
+
+def _timeless(snapshot: AccountSnapshot) -> AccountSnapshot:
+    return msgspec.structs.replace(snapshot, ts_event_ns=0, ts_init_ns=0)

@@ -1,0 +1,326 @@
+"""The composition of a live or demo run: configuration, credentials, account, models, journal, shell."""
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from rich.console import Console
+
+from adapters.ctrader.catalogue import Terms
+from adapters.ctrader.connection import Connection, Disconnected
+from adapters.ctrader.events import Event
+from adapters.ctrader.live import LiveVenue
+from adapters.ctrader.messages import openapi
+from adapters.ctrader.secret import Secret
+from adapters.ctrader.series import period_of
+from adapters.ctrader.shell import Server
+from bus.clock import Clock, ManualClock, SystemClock
+from bus.errors import ConfigError, DataError, InvariantBroken, Refused
+from bus.messages import AnyMessage, OrderUnknown, RunStarted, VenueCommand
+from bus.values import NS_PER_MS, NS_PER_S
+from daemon.access import credentials
+from daemon.app import spread_model
+from daemon.config import Config
+from daemon.core import CoreSettings, StrategySettings
+from daemon.engine import Engine, Watch, settle_memory
+from daemon.inference import Distributor, forecasting
+from daemon.journal import read, segments
+from daemon.live import LiveShell, recover, resumption
+from daemon.state import Run, State
+from daemon.status import Status
+from daemon.surroundings import Look, RunResult, surroundings
+from models.client import admissions
+from models.registry import Loaded, Registry
+
+Mode = Literal["demo", "live"]
+
+HOSTS = {"demo": "demo.ctraderapi.com", "live": "live.ctraderapi.com"}
+CONFIRMATION = "PLIMSOLL_LIVE_ACCOUNT"
+DEFAULT_PERIOD_S = 3_600
+
+
+def permitted(config: Config, mode: Mode) -> None:
+    """Refuse real money unless the configuration and the environment both say so.
+
+    Raises:
+        ConfigError: one of them does not.
+    """
+    if mode != "live":
+        return
+    if not config.ctrader.allow_live:
+        raise ConfigError(
+            "live trading risks real money and is not allowed: set ctrader.allow_live = true in the configuration, "
+            f"and {CONFIRMATION} in the environment to the account's id; try --mode demo first"
+        )
+    given = os.environ.get(CONFIRMATION, "")
+    if not given.isdecimal() or (config.ctrader.account_id and int(given) != config.ctrader.account_id):
+        raise ConfigError(
+            f"live trading risks real money and is not confirmed: set {CONFIRMATION} in the environment to the id of "
+            f"the account that is to be traded{f', {config.ctrader.account_id}' if config.ctrader.account_id else ''}"
+        )
+
+
+async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: State, console: Console) -> RunResult:
+    """Run, or continue, trading at the broker until stopped.
+
+    Raises:
+        ConfigError: something the user can mend before anything has happened.
+        Refused: the broker does not know the application, or the account.
+        InvariantBroken: the books or the journal contradict themselves.
+    """
+    began_s = time.monotonic()
+    permitted(config, mode)
+    period_ns = _period_ns(config)
+    models = find_models(config, state, period_ns)
+    symbols = tuple(_symbol(each) for each in models)
+    clock: Clock = ManualClock() if config.ctrader.time == "recorded" else SystemClock()
+    note = _notes(console, look)
+    async with _venue(config, mode, symbols, period_ns, clock, note) as (venue, terms):
+        run, resumed = _choose_run(state, _origin(mode, terms), new=new)
+        status = Status(pace="real", run=run.name)
+        watch: list[Watch] = [status.watch]
+        async with forecasting(config, models, console, live=True) as (bus, ask):
+            if bus is not None:
+                watch.append(Distributor(bus, console).watch)
+            engine = Engine(run.journal, watch=[_remembering(venue), *watch] if resumed else watch)
+            opening = [] if resumed else opening_messages(config, mode, terms, models, period_ns, clock.now_ns())
+            if resumed:
+                open_ones = recover(engine)
+                engine.watch_only(watch)
+                _still_the_same(engine, terms)
+                if isinstance(clock, ManualClock):
+                    clock.advance_to(engine.core.now_ns)
+                opening = resumption(_in_doubt(venue, open_ones, clock.now_ns()), clock.now_ns())
+            shell = LiveShell(
+                engine=engine,
+                venue=venue,
+                ask=ask,
+                clock=clock,
+                period_ns=period_ns,
+                spread_of=lambda symbol: spread_model(config, symbol),
+                model_latency_ns=config.forecast.model_latency_ms * NS_PER_MS,
+                flatten_on_stop=config.ctrader.on_stop == "flatten",
+            )
+            halted = state.halted()
+            settle_memory()
+            try:
+                async with surroundings(config, shell, status, state, console, look=look):
+                    run_began_s = time.monotonic()
+                    reason = await shell.run([*opening, *([halted] if halted is not None else [])])
+                    run_s = time.monotonic() - run_began_s
+            finally:
+                engine.close()
+    return RunResult(
+        run=run,
+        reason=reason,
+        recovered_inputs=engine.recovered_inputs,
+        quotes_passed_over=shell.inbox.counters.quotes_passed_over,
+        began_s=began_s,
+        run_s=run_s,
+    )
+
+
+def _notes(console: Console, look: Look) -> Callable[[str], None]:
+    def note(line: str) -> None:
+        if not look.quiet:
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    return note
+
+
+def _period_ns(config: Config) -> int:
+    period_ns = (config.data.period_s or DEFAULT_PERIOD_S) * NS_PER_S
+    try:
+        period_of(period_ns)
+    except DataError as error:
+        raise ConfigError(f"data.period_s = {config.data.period_s}: {error}") from None
+    return period_ns
+
+
+def find_models(config: Config, state: State, period_ns: int) -> tuple[Loaded, ...]:
+    """The models of every symbol to trade, from the state's registry; nothing is trained here.
+
+    Raises:
+        ConfigError: a symbol has none that fits; says how to make one.
+    """
+    registry = Registry(state.models)
+    symbols = config.data.symbols or tuple(
+        sorted({entry.symbol for entry in registry.list() if entry.period_ns == period_ns})
+    )
+    if not symbols:
+        raise ConfigError(
+            "no symbols to trade: set data.symbols, and train models for them "
+            "(`plimsoll data fetch`, then `plimsoll train --data …`)"
+        )
+    found: list[Loaded] = []
+    for symbol in symbols:
+        loaded = registry.load(symbol, period_ns)
+        horizons = () if loaded is None else _horizons(loaded)
+        if loaded is None or horizons != config.forecast.horizons:
+            why = (
+                "is none" if loaded is None else f"answers {list(horizons)} bars, not {list(config.forecast.horizons)}"
+            )
+            raise ConfigError(
+                f"no model for {symbol} on bars of {period_ns // NS_PER_S} s: there {why}; make one with "
+                f"`plimsoll data fetch --symbol {symbol} …` and `plimsoll train --data … --symbol {symbol}`"
+            )
+        found.append(loaded)
+    return tuple(found)
+
+
+def _horizons(loaded: Loaded) -> tuple[int, ...]:
+    return next(tuple(each.manifest.horizons) for each in loaded.artifacts if each.model_id == loaded.active)
+
+
+def _symbol(loaded: Loaded) -> str:
+    return next(each.manifest.symbol for each in loaded.artifacts if each.model_id == loaded.active)
+
+
+def server_of(config: Config, mode: Mode) -> Server:
+    """Where the accounts of an environment live."""
+    own = config.ctrader
+    return Server(own.host or HOSTS[mode], own.port, Path(own.ca_file).expanduser() if own.ca_file else None)
+
+
+# --- the account -----------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _venue(
+    config: Config, mode: Mode, symbols: tuple[str, ...], period_ns: int, clock: Clock, note: Callable[[str], None]
+) -> AsyncGenerator[tuple[LiveVenue, Terms]]:
+    """The account, connected and logged in."""
+    own = config.ctrader
+    secret, tokens = await credentials(config)
+    server = server_of(config, mode)
+    account_id = await _account_id(config, mode, server, secret, await tokens.access_token())
+
+    def connect(on_event: Callable[[Event | Disconnected], None]) -> Connection:
+        return Connection(server, own.client_id, secret, on_event=on_event)
+
+    venue = LiveVenue(
+        connect, tokens, account_id=account_id, symbols=symbols, period_ns=period_ns, clock=clock, label=own.label,
+        adopt=own.adopt, note=note,
+    )  # fmt: skip
+    try:
+        note(f"connecting to {server}, account {account_id} ({mode})")
+        yield venue, await venue.open()
+    finally:
+        await venue.close()
+
+
+async def _account_id(config: Config, mode: Mode, server: Server, secret: Secret, token: Secret) -> int:
+    """The account to trade, asked of the broker: of this environment, and covered by a login that may trade.
+
+    Raises:
+        ConfigError: none, or more than one, fits.
+    """
+    listed = await _listed(config, server, secret, token)
+    if listed.HasField("permissionScope") and not listed.permissionScope:
+        raise ConfigError("this login may look at accounts and not trade; log in again with ctrader.scope = trading")
+    there = [int(each.ctidTraderAccountId) for each in listed.ctidTraderAccount if each.isLive == (mode == "live")]
+    wanted = config.ctrader.account_id or (int(os.environ[CONFIRMATION]) if mode == "live" else 0)
+    if wanted in there:
+        return wanted
+    if not wanted and len(there) == 1:
+        return there[0]
+    names = ", ".join(map(str, there)) or "none"
+    raise ConfigError(f"ctrader.account_id = {wanted}: choose a {mode} account of this login; there are {names}")
+
+
+async def _listed(config: Config, server: Server, secret: Secret, token: Secret) -> Any:
+    connection = Connection(server, config.ctrader.client_id, secret, on_event=lambda _: None)
+    try:
+        await connection.start()
+        return await connection.request(openapi.ProtoOAGetAccountListByAccessTokenReq(accessToken=token.reveal()))
+    except Refused as refused:
+        raise ConfigError(f"the broker refuses this login ({refused}); `plimsoll auth status` says more") from None
+    finally:
+        await connection.close()
+
+
+# --- the run ---------------------------------------------------------------------------------------------------
+
+
+def _origin(mode: Mode, terms: Terms) -> str:
+    return f"cTrader {mode} account {terms.account_id}"
+
+
+def _choose_run(state: State, origin: str, *, new: bool) -> tuple[Run, bool]:
+    """The unfinished run of this very account, or a new one."""
+    last = state.last_run()
+    if last is None or last.finished or new or not segments(last.journal):
+        return state.new_run(), False
+    try:
+        first = next(iter(read(last.journal)), None)
+    except DataError as error:
+        raise InvariantBroken(f"run {last.name} cannot be continued, its journal was altered ({error})") from None
+    if first is None or not isinstance(first.message, RunStarted):
+        return state.new_run(), False
+    settings = msgspec.json.decode(first.message.config_json, type=CoreSettings)
+    return (last, True) if settings.data == origin else (state.new_run(), False)
+
+
+def _remembering(venue: LiveVenue) -> Watch:
+    return lambda _, message: venue.account.resume(message)
+
+
+def _in_doubt(venue: LiveVenue, commands: list[VenueCommand], now_ns: int) -> list[OrderUnknown]:
+    told = [fact for command in commands for fact in venue.account.unknown(command, now_ns)]
+    return [fact for fact in told if isinstance(fact, OrderUnknown)]
+
+
+def _still_the_same(engine: Engine, terms: Terms) -> None:
+    """Refuse to go on with a book that counts otherwise than the account does."""
+    book = engine.core.book
+    for what, ours, theirs in (
+        ("currency", book.currency, terms.currency),
+        ("money digits", book.money_digits, terms.money_digits),
+        ("hedged", book.hedged, terms.hedged),
+    ):
+        if ours != theirs:
+            raise ConfigError(f"the account's {what} was {ours} when this run began and is {theirs} now; use --new")
+    now = {each.symbol: each for each in terms.instruments}
+    for symbol, before in book.instruments.items():
+        after = now.get(symbol)
+        if after is not None and (before.digits, before.lot_e2, before.pip_e5) != (
+            after.digits, after.lot_e2, after.pip_e5,
+        ):  # fmt: skip
+            raise ConfigError(f"the broker counts {symbol} otherwise than when this run began; use --new")
+
+
+def opening_messages(
+    config: Config, mode: Mode, terms: Terms, models: tuple[Loaded, ...], period_ns: int, now_ns: int
+) -> list[AnyMessage]:
+    """The messages that start a run: the account's terms, the settings, and which models may speak."""
+    settings = CoreSettings(
+        risk=config.risk,
+        sizing=config.sizing,
+        strategies=(StrategySettings(name=config.strategy.name, params=config.strategy.params),),
+        slippage_allowance_e5=config.execution.slippage_allowance_e5,
+        forecast_deadline_ns=config.forecast.deadline_s * NS_PER_S,
+        conversion=terms.others,
+        data=_origin(mode, terms),
+    )
+    admitted = [message for loaded in models for message in admissions(loaded, ts_init_ns=now_ns)]
+    started = RunStarted(
+        run_id=sha256(f"{settings.data} {time.time_ns()}".encode()).hexdigest()[:8],
+        schema=1,
+        mode=mode,
+        currency=terms.currency,
+        money_digits=terms.money_digits,
+        leverage=terms.leverage,
+        hedged=terms.hedged,
+        period_ns=period_ns,
+        horizons=config.forecast.horizons,
+        levels_ppm=config.forecast.levels_ppm,
+        instruments=terms.instruments,
+        config_json=msgspec.json.encode(settings).decode(),
+        ts_init_ns=now_ns,
+    )
+    return [started, *admitted]

@@ -1,0 +1,144 @@
+"""What lives around a running shell in every mode: signals, kill switch, web page, terminal view, service manager."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+
+from bus.errors import ConfigError
+from bus.messages import HaltTrading, ResumeTrading
+from daemon.config import Config
+from daemon.service import Notifier
+from daemon.state import Run, State
+from daemon.status import Status
+from daemon.view import View
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_POLL_CONTROL_S = 0.2
+
+
+class OnBreath(Protocol):
+    """Called whenever a shell's loop gives others their turn; `waiting` = there is nothing to do just now."""
+
+    def __call__(self, *, waiting: bool) -> None:
+        """Look after whatever lives around the loop."""
+        ...
+
+
+class Shell(Protocol):
+    """A running shell, as what lives around it sees it."""
+
+    on_breath: OnBreath | None
+
+    def stop(self, reason: str) -> None:
+        """Stop in good order."""
+        ...
+
+    def tell(self, command: HaltTrading | ResumeTrading) -> None:
+        """Pass an operator's command to the core."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a person sees meanwhile: `headless` plain lines and no live view, `quiet` nothing, `web` the status page."""
+
+    headless: bool = False
+    quiet: bool = False
+    web: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended. `reason` is `end of data` or why it was stopped."""
+
+    run: Run
+    reason: str
+    recovered_inputs: int
+    quotes_passed_over: int
+    began_s: float
+    run_s: float
+
+    def duration_s(self) -> float:
+        """Seconds since the command began."""
+        return time.monotonic() - self.began_s
+
+
+@contextlib.asynccontextmanager
+async def surroundings(
+    config: Config, shell: Shell, status: Status, state: State, console: Console, *, look: Look
+) -> AsyncGenerator[None]:
+    """Signals, the kill switch, the web page, the terminal view and the service manager, while a shell runs."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup: the user wants the day to outlive the terminal
+    for number in before:
+        loop.add_signal_handler(number, shell.stop, signal.Signals(number).name)
+    async with contextlib.AsyncExitStack() as stack:
+        if look.web and config.web.enabled:
+            from daemon.web import start
+
+            try:
+                server = await start(status, config.web.host, config.web.port)
+            except ConfigError:
+                if "web.port" in config.sources:
+                    raise
+                server = await start(status, config.web.host, 0)  # nobody asked for the default port
+            stack.push_async_callback(server.close)
+            if not look.quiet:
+                console.print(f"status page: {server.url}")
+        view = None if look.quiet else View(status, console, plain=look.headless or not console.is_terminal)
+        notifier = Notifier()
+        if view is not None:
+            view.start()
+            stack.callback(view.stop)
+        notifier.ready()
+        stack.callback(notifier.close)
+        stack.callback(notifier.stopping)
+        control = _Control(shell, state, halted=state.halted() is not None)
+
+        def breath(*, waiting: bool) -> None:
+            if waiting:
+                status.beat()
+            control.poll()
+            if view is not None:
+                view.refresh()
+            notifier.progress(status.progress_made)
+
+        shell.on_breath = breath
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+
+class _Control:
+    """Watches the state directory for what operators want."""
+
+    def __init__(self, shell: Shell, state: State, *, halted: bool) -> None:
+        self._shell = shell
+        self._state = state
+        self._halted = halted
+        self._next = 0.0
+
+    def poll(self) -> None:
+        """Look at most five times a second."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _POLL_CONTROL_S
+        halt: HaltTrading | None = self._state.halted()
+        if halt is not None and not self._halted:
+            self._shell.tell(halt)
+        self._halted = halt is not None
+        resume = self._state.take_resume()
+        if resume is not None:
+            self._shell.tell(resume)
