@@ -1,27 +1,15 @@
 """Who we are at the broker: the application's secret and the account's tokens, from wherever they rest."""
 
 import os
-from typing import Protocol
 
 from adapters.ctrader.secret import Secret
+from adapters.ctrader.signin import Tokens
 from bus.errors import ConfigError
 from daemon.config import Config
 from daemon.consent import given_secret, open_keeper, open_store
 
 SECRET_VARIABLE = "PLIMSOLL_CTRADER_CLIENT_SECRET"  # noqa: S105 (a name)
 TOKEN_VARIABLE = "PLIMSOLL_CTRADER_ACCESS_TOKEN"  # noqa: S105 (a name)
-
-
-class Tokens(Protocol):
-    """Hands out access tokens."""
-
-    async def access_token(self) -> Secret:
-        """A token that lives."""
-        ...
-
-    async def replace(self, refused: Secret) -> Secret:
-        """Another one for a token that was refused."""
-        ...
 
 
 class GivenToken:

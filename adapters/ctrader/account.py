@@ -50,6 +50,7 @@ class Account(Recovery):
         balance: the newest that is known, by the balance's own version.
         needs_recovery: something was missed; ask for history and a reconcile.
         history_from_ms: since when deals and orders are to be asked for, 0 = nothing known yet.
+        resumed: whether an earlier life had a first state, so that `recover` is what comes next.
     """
 
     # --- what the shell asks -----------------------------------------------------------------------------------

@@ -22,51 +22,33 @@ Nothing here decides about trading, and nothing is retried that could have an ef
 import asyncio
 import contextlib
 import enum
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
 from adapters.contract import Publish
-from adapters.ctrader import events, listing
+from adapters.ctrader import connection, events
 from adapters.ctrader.account import Account, Told
 from adapters.ctrader.catalogue import Catalogue, Terms, read_catalogue
-from adapters.ctrader.codes import NextStep
+from adapters.ctrader.catchup import CatchUp, pause_s
 from adapters.ctrader.connection import Connection, Disconnected
 from adapters.ctrader.dispatch import Dispatcher
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.orders import Holder
-from adapters.ctrader.secret import Secret
+from adapters.ctrader.signin import SignIn, Tokens
 from adapters.ctrader.symbols import Specification
 from adapters.ctrader.wire import Spots
 from bus.clock import Clock, ManualClock
-from bus.errors import BrokerError, ConfigError, DataError, NotSent, RateLimited, SessionLost, TradingError
-from bus.messages import AccountSnapshot, Bar, LinkChanged, Quote, SubmitOrder, VenueCommand
+from bus.errors import BrokerError, DataError, NotSent, RateLimited, SessionLost, TradingError
+from bus.messages import Bar, LinkChanged, Quote, SubmitOrder, VenueCommand
 from bus.values import NS_PER_MS, NS_PER_S, Instrument
 
 POLL_S = 20
 ANSWER_S = 10
 """A poll that takes longer than this means that the link is dead."""
 SILENT_S = 60
-MOST_ROUNDS = 8
-"""Rounds of a recovery in which something may happen in between, before the venue's figures count as they are."""
-_PAUSES_S = (0.2, 0.5, 1, 2, 5, 10)
-_LOGIN_PAUSE_S = 60
-_MOST_LOGINS = 100_000
-_TOKEN_PERIOD_S = 3_600
 _FIRST_PRICE_S = 5
-
-
-class Tokens(Protocol):
-    """Who knows access tokens; `tokens.TokenKeeper` is one."""
-
-    async def access_token(self) -> Secret:
-        """A token that lives."""
-        ...
-
-    async def replace(self, refused: Secret) -> Secret:
-        """Another one for a token that was refused."""
-        ...
 
 
 class State(enum.Enum):
@@ -126,7 +108,7 @@ class LiveVenue:
         self.counters = Counters()
         self.bars_since: BarsSince = lambda _: 0
         self._connection = connect(self._on_event)
-        self._tokens = tokens
+        self._sign_in = SignIn(self._connection, tokens, account_id, note)
         self._account_id = account_id
         self._symbols = tuple(symbols)
         self._period_ns = period_ns
@@ -142,14 +124,10 @@ class LiveVenue:
         self._instruments: dict[int, Instrument] = {}
         self._spots = Spots(self._instruments)
         self._held: list[Quote] = []
-        self._early: list[Any] = []
-        self._begun = False
-        self._token: Secret | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovering: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
         self._heard: dict[str, float] = {}
-        self._told: AccountSnapshot | None = None
         self._priced = asyncio.Event()
 
     # --- opening -----------------------------------------------------------------------------------------------
@@ -164,27 +142,17 @@ class LiveVenue:
         self._loop = asyncio.get_running_loop()
         for attempt in range(1_000_000):
             try:
-                await self._connection.start()
-                self._token = await self._tokens.access_token()
-                await self._login(self._token)
+                if self._connection.state is connection.State.IDLE:
+                    await self._connection.start()
+                await self._sign_in.first()
                 catalogue = await read_catalogue(self._connection.request, self._account_id, self._symbols)
             except (SessionLost, NotSent, RateLimited) as error:
-                pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
-                self._note(f"the broker cannot be reached ({error}); trying again in {pause_s:g} s")
-                await asyncio.sleep(pause_s)
+                self._note(f"the broker cannot be reached ({error}); trying again in {pause_s(attempt):g} s")
+                await asyncio.sleep(pause_s(attempt))
                 continue
             self._take(catalogue)
             return catalogue.terms
         raise SessionLost("the broker cannot be reached")
-
-    async def _login(self, token: Secret) -> None:
-        try:
-            await self._connection.login(self._account_id, token)
-        except BrokerError as error:
-            if "TOKEN" not in str(error):
-                raise
-            self._token = await self._tokens.replace(token)
-            await self._connection.login(self._account_id, self._token)
 
     def _take(self, catalogue: Catalogue) -> None:
         """Use a catalogue; account and prices keep reading from the same tables."""
@@ -200,6 +168,7 @@ class LiveVenue:
         self.account = Account(
             self._holder, self._specifications, self._spots.quotes, currency=terms.currency, adopt=self._adopt
         )
+        self._catch_up = CatchUp(self._connection.request, self.account, self._account_id, self._clock)
         self._dispatch = Dispatcher(
             self._connection,
             self.account,
@@ -218,9 +187,9 @@ class LiveVenue:
         """See `Venue.connect`. `open` comes first; a journal's messages go to `account.resume` before this."""
         del now_ns
         self._publish = publish
-        self._begun = self._begun or self.account.history_from_ms > 0
+        self._catch_up.begun = self._catch_up.begun or self.account.resumed
         self._spawn(self._poll())
-        self._spawn(self._refresh_token())
+        self._spawn(self._sign_in.keep_fresh())
         self._recover()
 
     def send(self, command: VenueCommand, now_ns: int) -> None:
@@ -242,7 +211,6 @@ class LiveVenue:
         del now_ns
         if self.state is not State.UP:
             raise NotSent(f"the way to account {self._account_id} is {self.state.value}")
-        self._told = None
         self._settle()
 
     def caught_up(self) -> None:
@@ -282,7 +250,7 @@ class LiveVenue:
                 self._recover()
             case events.AccountLost(code=code, text=text, next_step=step):
                 self._down(f"account {self._account_id} is logged out: {code} {text}".rstrip())
-                self._spawn(self._log_in_again(step))
+                self._spawn(self._sign_in.again(step))
             case events.NotUnderstood(fields=fields):
                 self._note(f"the broker sent values that this version does not know ({', '.join(fields)})")
                 self._settle()
@@ -297,10 +265,10 @@ class LiveVenue:
         if getattr(message, "ctidTraderAccountId", self._account_id) != self._account_id or self._catalogue is None:
             return
         if name in _BOOKED:
-            if self._begun:
+            if self._catch_up.begun:
                 self._fold(message, answered)
             else:
-                self._early.append((message, answered))
+                self._catch_up.early.append((message, answered))
         elif name == "ProtoOATraderUpdatedEvent":
             self._settle()
         elif name == "ProtoOASymbolChangedEvent":
@@ -390,25 +358,26 @@ class LiveVenue:
                 reason = str(error)
             else:
                 return
-            pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
+            self._note(f"recovery is not through ({reason}); again in {pause_s(attempt):g} s")
+            await asyncio.sleep(pause_s(attempt))
             attempt += 1
-            self._note(f"recovery is not through ({reason}); again in {pause_s:g} s")
-            await asyncio.sleep(pause_s)
 
     async def _once_up(self) -> None:
         self.counters.recoveries += 1
-        first = not self._begun
+        first = not self._catch_up.begun
         self._take(await read_catalogue(self._connection.request, self._account_id, self._symbols))
+        reconcile = self._catch_up.reconcile
         if first and self._recorded_time is not None:
             # Recorded time stands still until somebody subscribes, and begins where the bars of history end.
-            await self._reconcile()
-            await self._missed_bars()
+            bars = await self._missed_bars()
+            await reconcile(self._tell, self._fold)
+            self._publish_all(bars)
             await self._subscribe(self._specifications)
         else:
             await self._subscribe(self._specifications)
             await self._know_the_time()
-            await self._reconcile()
-            await self._missed_bars()
+            await reconcile(self._tell, self._fold)
+            self._publish_all(await self._missed_bars())
         self._ready()
 
     async def _know_the_time(self) -> None:
@@ -445,72 +414,18 @@ class LiveVenue:
             if "ALREADY_SUBSCRIBED" not in str(error):
                 raise
 
-    async def _reconcile(self, *, routine: bool = False) -> None:
-        """Read lists, account and positions until they meet, and tell what was missed and how things stand."""
-        ask, account = self._connection.request, self.account
-        for attempt in range(MOST_ROUNDS):
-            now_ms = self._clock.now_ns() // NS_PER_MS
-            if not self._begun:
-                deals = await listing.deals(ask, self._account_id, now_ms - listing.DAY_MS, now_ms) if now_ms else []
-                told = account.begin(*await self._figures(), deals, self._clock.now_ns())
-                self._begun = True
-                self._tell(told)
-                early, self._early = self._early, []
-                for message, answered in early:
-                    self._fold(message, answered)
-            else:
-                since_ms = max(0, account.history_from_ms - listing.OVERLAP_MS)
-                deals = await listing.deals(ask, self._account_id, since_ms, now_ms)
-                orders = await listing.orders(ask, self._account_id, since_ms, now_ms)
-                orders += await listing.details(ask, self._account_id, account.unexplained)
-                cash = await listing.cash(ask, self._account_id, since_ms, now_ms)
-                trader, reconcile = await self._figures()
-                final = attempt == MOST_ROUNDS - 1
-                told = account.recover(deals, orders, trader, reconcile, self._clock.now_ns(), cash=cash, final=final)
-                self._tell(self._unrepeated(told) if routine else told)
-            if any(isinstance(each, AccountSnapshot) for each in told) and not account.needs_recovery:
-                return
-            await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
-
-    async def _figures(self) -> tuple[Any, Any]:
-        trader = await self._connection.request(openapi.ProtoOATraderReq(ctidTraderAccountId=self._account_id))
-        reconcile = await self._connection.request(listing.reconcile_request(self._account_id))
-        return trader.trader, reconcile
-
-    def _unrepeated(self, told: Sequence[Told]) -> Sequence[Told]:
-        """A snapshot that says again what the last one said settles nothing and need not be written down again."""
-        if len(told) != 1 or self._told is None or self.account.in_doubt:
-            return told
-        (snapshot,) = told
-        same = isinstance(snapshot, AccountSnapshot) and _timeless(snapshot) == _timeless(self._told)
-        return () if same else told
-
-    async def _missed_bars(self) -> None:
+    async def _missed_bars(self) -> list[Bar]:
+        bars: list[Bar] = []
         for name in self._symbols:
             since_ns = self.bars_since(name)
-            specification = self._by_name.get(name)
-            if since_ns == 0 or specification is None or self._publish is None:
-                continue
-            async for bar in self._bars(specification, since_ns):
-                self._publish(bar)
+            if since_ns and name in self._by_name:
+                bars += await self._catch_up.bars(self._by_name[name], self._period_ns, since_ns)
+        return bars
 
-    async def _bars(self, specification: Specification, since_ns: int) -> AsyncIterator[Bar]:
-        clock = self._recorded_time
-        if clock is not None and clock.now_ns() == 0:
-            bars = await listing.newest_bars(self._connection.request, self._account_id, specification, self._period_ns)
-            if bars:
-                clock.advance_to(bars[-1].ts_close_ns)
-        else:
-            bars = await listing.bars(
-                self._connection.request,
-                self._account_id,
-                specification,
-                self._period_ns,
-                since_ns=since_ns,
-                now_ns=self._clock.now_ns(),
-            )
-        for bar in bars:
-            yield bar
+    def _publish_all(self, messages: Sequence[Bar]) -> None:
+        for message in messages:
+            if self._publish is not None:
+                self._publish(message)
 
     # --- while up ----------------------------------------------------------------------------------------------
 
@@ -525,7 +440,7 @@ class LiveVenue:
 
     async def _settle_now(self) -> None:
         try:
-            await self._reconcile()
+            await self._catch_up.reconcile(self._tell, self._fold)
         except (BrokerError, DataError) as error:
             self._note(f"the account could not be read ({error}); the next poll tries again")
 
@@ -550,7 +465,7 @@ class LiveVenue:
 
     async def _read_again(self) -> None:
         try:
-            await self._reconcile(routine=True)
+            await self._catch_up.reconcile(self._tell, self._fold, routine=True)
         except (BrokerError, DataError) as error:
             self._note(f"the account could not be read ({error}); the next poll tries again")
 
@@ -581,47 +496,12 @@ class LiveVenue:
         except TradingError as error:
             self._note(f"the changed symbols could not be read ({error}); the next connection reads them")
 
-    # --- tokens ------------------------------------------------------------------------------------------------
-
-    async def _refresh_token(self) -> None:
-        """Hand a token on that was refreshed before its time; the keeper decides when that is."""
-        while True:
-            await asyncio.sleep(_TOKEN_PERIOD_S)
-            await self._use_token(refused=None)
-
-    async def _log_in_again(self, step: NextStep) -> None:
-        if step in {NextStep.LOG_IN, NextStep.RETRY_LATER, NextStep.WAIT, NextStep.AUTHORISE_APPLICATION}:
-            return  # the session does so by itself
-        refused = self._token if step is NextStep.REFRESH_TOKEN else None
-        if refused is None:
-            await asyncio.sleep(_LOGIN_PAUSE_S)
-        for _ in range(_MOST_LOGINS):
-            if await self._use_token(refused=refused, login=True):
-                return
-            await asyncio.sleep(_LOGIN_PAUSE_S)
-
-    async def _use_token(self, *, refused: Secret | None, login: bool = False) -> bool:
-        try:
-            token = await (self._tokens.access_token() if refused is None else self._tokens.replace(refused))
-        except (BrokerError, ConfigError) as error:
-            self._note(f"no access token: {error}")
-            return False
-        if login or self._token is None or token.reveal() != self._token.reveal():
-            self._token = token
-            try:
-                await self._connection.login(self._account_id, token)
-            except BrokerError as error:
-                self._note(f"account {self._account_id} is not logged in: {error}")
-        return True
-
     # --- telling -----------------------------------------------------------------------------------------------
 
     def _tell(self, told: Sequence[Told]) -> None:
         publish = self._publish
-        for message in told:
-            if isinstance(message, AccountSnapshot):
-                self._told = message
-            if publish is not None:
+        if publish is not None:
+            for message in told:
                 publish(message)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -639,7 +519,3 @@ class LiveVenue:
 
 _BOOKED = frozenset({"ProtoOAExecutionEvent", "ProtoOAOrderErrorEvent", "ProtoOATrailingSLChangedEvent"})
 _NOTES = 20
-
-
-def _timeless(snapshot: AccountSnapshot) -> AccountSnapshot:
-    return msgspec.structs.replace(snapshot, ts_event_ns=0, ts_init_ns=0)

@@ -30,6 +30,8 @@ from bus.messages import (
 from bus.values import NS_PER_MS, OrderType
 
 _NETTED, _MARKET = 1, 1
+_DAY_MS = 86_400_000
+"""How far the server's clock may be from ours. What happened longer ago than this before all met is known."""
 _ORDER_TYPE = {1: OrderType.MARKET, 2: OrderType.LIMIT, 3: OrderType.STOP, 5: OrderType.MARKET, 6: OrderType.STOP_LIMIT}
 _KIND = {OrderType.MARKET: 1, OrderType.LIMIT: 2, OrderType.STOP: 3, OrderType.STOP_LIMIT: 6}
 
@@ -48,6 +50,7 @@ class Recovery(Fold):
     ) -> None:
         super().__init__(holder, specifications, quotes, currency=currency, adopt=adopt)
         self.history_from_ms = 0
+        self.resumed = False
         self._symbol_ids = {entry.instrument.symbol: number for number, entry in specifications.items()}
         self._cash: dict[int, None] = {}
         self._newest_ms = 0
@@ -83,7 +86,7 @@ class Recovery(Fold):
             self._know(deal.dealId)
         for position in reconcile.position:
             self._begun_ms = max(self._begun_ms, position.utcLastUpdateTimestamp, position.tradeData.openTimestamp)
-        self._newest_ms = self._begun_ms
+        self._newest_ms = max(self._begun_ms, now_ns // NS_PER_MS - _DAY_MS)
         for entity in reconcile.order:
             order, _ = self._learn_order(entity, "")
             order.filled_e2 = entity.executedVolume
@@ -226,7 +229,7 @@ class Recovery(Fold):
             self.needs_recovery = True
             return told
         if not self.needs_recovery:
-            self.history_from_ms = self._newest_ms
+            self.history_from_ms = max(self._newest_ms, now_ns // NS_PER_MS - _DAY_MS)
         return [*told, self._snapshot(trader, theirs, reconcile, now_ns)]
 
     def _reconciled(self, held: Holding, position: Any, now_ns: int, *, quiet: bool) -> list[Told]:
@@ -368,8 +371,9 @@ class Recovery(Fold):
 
     def _resume_snapshot(self, snapshot: AccountSnapshot) -> None:
         """The first one made the book; a later one is the state from which deals may be missing."""
+        self.resumed = True
         self.balance, self.money_digits = snapshot.balance, snapshot.money_digits
-        self.history_from_ms = self._newest_ms or snapshot.ts_event_ns // NS_PER_MS
+        self.history_from_ms = max(self._newest_ms, snapshot.ts_event_ns // NS_PER_MS - _DAY_MS)
         if self._holdings:
             return
         self._begun_ms = max((state.ts_open_ns // NS_PER_MS for state in snapshot.positions), default=0)
