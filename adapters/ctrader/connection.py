@@ -33,6 +33,9 @@ from adapters.ctrader.shell import Dialler, Server, Wire
 from bus.errors import BrokerError, NotSent, OutcomeUnknown, ProtocolError, RateLimited, Refused, SessionLost
 from bus.values import NS_PER_S
 
+Diallers = Callable[[Server, Callable[[Wire, bytes], None], Callable[[Wire], None]], Dialler]
+"""Makes what opens sockets: of a server, of what takes what arrives, and of what is told of the end."""
+
 _OPEN_S = 30
 _CHANGING = ORDER_TYPES | {model.PROTO_OA_REFRESH_TOKEN_REQ}
 
@@ -65,7 +68,7 @@ class Connection:
     def __init__(
         self, server: Server, client_id: str, client_secret: Secret, *,
         on_event: Callable[[events.Event | Disconnected], None], limits: Limits | None = None,
-        dice: Random | None = None,
+        dice: Random | None = None, dialler: Diallers = Dialler, prefix: str | None = None,
     ) -> None:  # fmt: skip
         """Prepare; nothing is opened.
 
@@ -76,11 +79,14 @@ class Connection:
             on_event: is told what settles no request, in order. It must not block and must not raise.
             limits: shared with other connections of the application; None = its own.
             dice: for the waits between attempts; None = the system's.
+            dialler: opens the sockets; something else than `Dialler` where the network is simulated.
+            prefix: of the ids of requests, see `Session`; None = random.
         """
         self.state = State.IDLE
         self._server = server
         self._on_event = on_event
-        self._session = Session(client_id, client_secret.reveal(), secrets.token_hex(6), limits)
+        self._session = Session(client_id, client_secret.reveal(), prefix or secrets.token_hex(6), limits)
+        self._make_dialler = dialler
         self._backoff = Backoff(dice or SystemRandom())
         self._pending: dict[int, tuple[Any, asyncio.Future[Any]]] = {}
         self._logging_in: dict[int, asyncio.Future[None]] = {}
@@ -106,7 +112,7 @@ class Connection:
         if self.state is not State.IDLE:
             raise ProtocolError("ours", f"start of a connection that is {self.state.value}")
         self._loop = asyncio.get_running_loop()
-        self._dialler = Dialler(self._server, self._heard, self._lost)
+        self._dialler = self._make_dialler(self._server, self._heard, self._lost)
         self.state = State.OPENING
         try:
             await self._open()
