@@ -114,12 +114,14 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._dialler = self._make_dialler(self._server, self._heard, self._lost)
         self.state = State.OPENING
+        opening = self._keeper = asyncio.create_task(self._open())  # a task of its own, which `close` can end
         try:
-            await self._open()
+            await opening
         except BaseException:
-            self._end_timer()
-            self.state = State.IDLE if self.state is State.OPENING else self.state
+            await self._not_started(opening)
             raise
+        if self._is_closed():
+            raise SessionLost(f"{self._server}: closed by us")
         self._keeper = asyncio.create_task(self._keep())
 
     async def login(self, account_id: int, token: Secret) -> None:
@@ -187,7 +189,7 @@ class Connection:
         self._backoff.begins(self._now_ns())
         try:
             async with asyncio.timeout(_OPEN_S):
-                wire = await self._dial()
+                wire = await self._dialler.dial()
                 self._wire = wire
                 self._session.connected(self._now_ns())
                 self._after([])
@@ -203,12 +205,20 @@ class Connection:
         self._opened_ns = self._now_ns()
         self.state = State.OPEN
 
-    async def _dial(self) -> Wire:
-        wire = await self._dialler.dial()
-        if self.state is State.CLOSED:
-            await wire.abort()
-            raise SessionLost(f"{self._server}: closed by us")
-        return wire
+    async def _not_started(self, opening: asyncio.Task[None]) -> None:
+        """A start failed, was cancelled or was ended by `close` (then raises `SessionLost`): nothing is left behind."""
+        _ = opening.cancelled() or opening.exception()  # heard, whatever it is that is raised
+        caller = asyncio.current_task()
+        if not self._is_closed():
+            self.state = State.OPENING
+            await self._drop(self._wire)  # it may have opened in the very moment in which the caller was cancelled
+            self.state = State.CLOSED if self._is_closed() else State.IDLE
+        self._end_timer()
+        if self._is_closed() and caller is not None and not caller.cancelling():
+            raise SessionLost(f"{self._server}: closed by us") from None
+
+    def _is_closed(self) -> bool:
+        return self.state is State.CLOSED
 
     async def _keep(self) -> None:
         """Wait for the loss, then connect again, for ever."""

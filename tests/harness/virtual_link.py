@@ -1,6 +1,7 @@
 """One socket in virtual time: a way up, a way down, and what either side knows of its end. See `virtual_net`."""
 
 import asyncio
+import math
 
 from OpenSSL import SSL
 from twisted.internet import error
@@ -47,6 +48,12 @@ class _Way:
         self.swallows = self._lost = True
         self._pending.clear()
         self._taken = self._sent
+
+    def forget_held(self):
+        """What is held up is lost; what comes later is not."""
+        if self._net.world.now < self.held_until:
+            self._pending.clear()
+            self._taken = self._sent
 
     def _moment(self):
         now, dice = self._net.world.now, self._net.dice
@@ -96,7 +103,8 @@ class Link:
         up, down = net.paths
         self.up = _Way(net, net.loop, up, self._at_venue)
         self.down = _Way(net, client, down, self._at_client)
-        self._frames = bytearray()
+        self.dark_until = math.inf  # where it swallows: before that, without a word
+        self._sent, self._arrived = _Types(), _Types()
         self._connecting = client.call_later(CONNECT_S, self.client_lost, error.TimeoutError())
         net.seen.sockets.up()
 
@@ -139,11 +147,8 @@ class Link:
     def _at_venue(self, data):
         if self.venue_is_over:
             return
-        frames = self._frames
-        frames += data
-        while len(frames) >= 4 and len(frames) >= 4 + (length := int.from_bytes(frames[:4], "big")):
-            self.net.count(_payload_type(frames[4 : 4 + length]))
-            del frames[: 4 + length]
+        for payload_type in self._arrived.feed(data):
+            self.net.count(payload_type)
         self.net.arrived(self, data)
 
     def _at_client(self, data):
@@ -153,10 +158,21 @@ class Link:
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
-    def swallow(self, *, up, down):
-        """What is written vanishes from now on."""
+    def swallow(self, until, *, up, down):
+        """What is written vanishes from now on; after a moment the client is told of a reset when it writes."""
         self.up.swallows |= up
         self.down.swallows |= down
+        self.dark_until = until
+
+    def write(self, data):
+        """The client writes."""
+        if self.client_is_over:
+            return
+        for payload_type in self._sent.feed(data):
+            self.net.count(payload_type, sent=True)
+        self.up.send(data)
+        if (self.up.swallows or self.down.swallows) and self.net.world.now >= self.dark_until:
+            self.break_off(error.ConnectionLost())
 
     def hold(self, up_until, down_until):
         """Nothing arrives before a moment."""
@@ -204,7 +220,8 @@ class Link:
             self.wire.ended(_Reason(reason))
 
     def abort(self, reason):
-        """The client resets it."""
+        """The client resets it; what its kernel still holds back is never sent."""
+        self.up.forget_held()
         self.up.then(self.venue_over)
         self.client.call_soon(self.client_lost, reason)
 
@@ -223,8 +240,7 @@ class _Transport:
         self._link = link
 
     def write(self, data):
-        if not self._link.client_is_over:
-            self._link.up.send(data)
+        self._link.write(data)
 
     def loseConnection(self):
         self._link.up.then(self._link.venue_reads_end)
@@ -259,6 +275,22 @@ class VirtualDialler(Dialler):
         if wire.gone.done():
             raise SessionLost(f"{self._server}: {wire.why(self._server.host)}")
         return wire
+
+
+class _Types:
+    """Payload types of the frames in a byte stream, by code of its own."""
+
+    def __init__(self):
+        self._rest = bytearray()
+
+    def feed(self, data):
+        """Those of the frames that are complete with these bytes."""
+        rest, found = self._rest, []
+        rest += data
+        while len(rest) >= 4 and len(rest) >= 4 + (length := int.from_bytes(rest[:4], "big")):
+            found.append(_payload_type(rest[4 : 4 + length]))
+            del rest[: 4 + length]
+        return found
 
 
 def _payload_type(envelope):

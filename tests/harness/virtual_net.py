@@ -15,6 +15,7 @@ second over all of them.
 
 import asyncio
 import heapq
+import math
 from collections import Counter, deque
 
 import msgspec
@@ -101,6 +102,7 @@ class Seen:
         venue_sockets: of the venue; one that it was not told the end of lives until it is closed for being idle.
         requests: that arrived at the venue, but for historical ones and heartbeats.
         history: historical ones that arrived.
+        sent_requests, sent_history: the same when written; what is held up on its way arrives closer together.
         types: all that arrived, by payload type.
         strikes: what the network did, by name.
     """
@@ -109,6 +111,7 @@ class Seen:
         self.dials = []
         self.sockets, self.venue_sockets = Gauge(), Gauge()
         self.requests, self.history = Rate(), Rate()
+        self.sent_requests, self.sent_history = Rate(), Rate()
         self.types, self.strikes = Counter(), Counter()
 
 
@@ -204,8 +207,8 @@ class Network:
         return self._strike("close", lambda link: link.venue_ends(error.ConnectionDone()))
 
     def half_open(self, *, up=True, down=True):
-        """From now on what is written to these sockets vanishes, without a word to anybody. Returns how many."""
-        return self._strike("half_open", lambda link: link.swallow(up=up, down=down))
+        """What is written to these sockets vanishes, without a word to anybody, until `mend`. Returns how many."""
+        return self._strike("half_open", lambda link: link.swallow(math.inf, up=up, down=down))
 
     def hold(self, for_s, *, up=True, down=True):
         """Nothing arrives for so long; then all of it does, in order. Returns how many sockets that concerns."""
@@ -223,7 +226,7 @@ class Network:
         Args:
             for_s: seconds.
             refuses: connecting is refused; otherwise nothing answers.
-            resets: sockets are reset at once; otherwise nothing is heard of them again.
+            resets: sockets are reset at once; otherwise when something is written to them after it is back.
         """
         self.seen.strikes["down"] += 1
         self._down_until, self._refuses = self.world.now + for_s, refuses
@@ -231,8 +234,15 @@ class Network:
             if resets:
                 link.break_off(error.ConnectionLost())
             else:
-                link.swallow(up=True, down=True)
+                link.swallow(self._down_until, up=True, down=True)
                 link.venue_over()
+
+    def mend(self):
+        """Every fault is over, the endpoint's own too; sockets that are half-open, on whichever side, are reset."""
+        self._down_until, self._tls_failures = 0.0, 0
+        for link in [each for each in self.links if each.up.swallows or each.down.swallows]:
+            link.break_off(error.ConnectionLost())
+        self.write(self.endpoint.calm(self.world.now_ns))
 
     @property
     def is_down(self):
@@ -343,12 +353,18 @@ class Network:
         self.world.note("up", link.number, data)
         self.write(self.endpoint.data(link.number, data, self.world.now_ns))
 
-    def count(self, payload_type):
-        """A request has come in."""
-        self.seen.types[payload_type] += 1
-        if payload_type != _HEARTBEAT:
-            rate = self.seen.history if payload_type in HISTORY else self.seen.requests
-            rate.count(self.world.now_ns)
+    def count(self, payload_type, *, sent=False):
+        """A request has come in, or was sent."""
+        seen = self.seen
+        if not sent:
+            seen.types[payload_type] += 1
+        if payload_type == _HEARTBEAT:
+            return
+        if payload_type in HISTORY:
+            rate = seen.sent_history if sent else seen.history
+        else:
+            rate = seen.sent_requests if sent else seen.requests
+        rate.count(self.world.now_ns)
 
     def open(self, client, wire):
         """A client dials."""
