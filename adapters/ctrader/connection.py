@@ -33,6 +33,9 @@ from adapters.ctrader.shell import Dialler, Server, Wire
 from bus.errors import BrokerError, NotSent, OutcomeUnknown, ProtocolError, RateLimited, Refused, SessionLost
 from bus.values import NS_PER_S
 
+Diallers = Callable[[Server, Callable[[Wire, bytes], None], Callable[[Wire], None]], Dialler]
+"""Makes what opens sockets: of a server, of what takes what arrives, and of what is told of the end."""
+
 _OPEN_S = 30
 _CHANGING = ORDER_TYPES | {model.PROTO_OA_REFRESH_TOKEN_REQ}
 
@@ -65,7 +68,7 @@ class Connection:
     def __init__(
         self, server: Server, client_id: str, client_secret: Secret, *,
         on_event: Callable[[events.Event | Disconnected], None], limits: Limits | None = None,
-        dice: Random | None = None,
+        dice: Random | None = None, dialler: Diallers = Dialler, prefix: str | None = None,
     ) -> None:  # fmt: skip
         """Prepare; nothing is opened.
 
@@ -76,11 +79,14 @@ class Connection:
             on_event: is told what settles no request, in order. It must not block and must not raise.
             limits: shared with other connections of the application; None = its own.
             dice: for the waits between attempts; None = the system's.
+            dialler: opens the sockets; something else than `Dialler` where the network is simulated.
+            prefix: of the ids of requests, see `Session`; None = random.
         """
         self.state = State.IDLE
         self._server = server
         self._on_event = on_event
-        self._session = Session(client_id, client_secret.reveal(), secrets.token_hex(6), limits)
+        self._session = Session(client_id, client_secret.reveal(), prefix or secrets.token_hex(6), limits)
+        self._make_dialler = dialler
         self._backoff = Backoff(dice or SystemRandom())
         self._pending: dict[int, tuple[Any, asyncio.Future[Any]]] = {}
         self._logging_in: dict[int, asyncio.Future[None]] = {}
@@ -106,14 +112,16 @@ class Connection:
         if self.state is not State.IDLE:
             raise ProtocolError("ours", f"start of a connection that is {self.state.value}")
         self._loop = asyncio.get_running_loop()
-        self._dialler = Dialler(self._server, self._heard, self._lost)
+        self._dialler = self._make_dialler(self._server, self._heard, self._lost)
         self.state = State.OPENING
+        opening = self._keeper = asyncio.create_task(self._open())  # a task of its own, which `close` can end
         try:
-            await self._open()
+            await opening
         except BaseException:
-            self._end_timer()
-            self.state = State.IDLE if self.state is State.OPENING else self.state
+            await self._not_started(opening)
             raise
+        if self._is_closed():
+            raise SessionLost(f"{self._server}: closed by us")
         self._keeper = asyncio.create_task(self._keep())
 
     async def login(self, account_id: int, token: Secret) -> None:
@@ -204,7 +212,7 @@ class Connection:
         self._backoff.begins(self._now_ns())
         try:
             async with asyncio.timeout(_OPEN_S):
-                wire = await self._dial()
+                wire = await self._dialler.dial()
                 self._wire = wire
                 self._session.connected(self._now_ns())
                 self._after([])
@@ -220,12 +228,20 @@ class Connection:
         self._opened_ns = self._now_ns()
         self.state = State.OPEN
 
-    async def _dial(self) -> Wire:
-        wire = await self._dialler.dial()
-        if self.state is State.CLOSED:
-            await wire.abort()
-            raise SessionLost(f"{self._server}: closed by us")
-        return wire
+    async def _not_started(self, opening: asyncio.Task[None]) -> None:
+        """A start failed, was cancelled or was ended by `close` (then raises `SessionLost`): nothing is left behind."""
+        _ = opening.cancelled() or opening.exception()  # heard, whatever it is that is raised
+        caller = asyncio.current_task()
+        if not self._is_closed():
+            self.state = State.OPENING
+            await self._drop(self._wire)  # it may have opened in the very moment in which the caller was cancelled
+            self.state = State.CLOSED if self._is_closed() else State.IDLE
+        self._end_timer()
+        if self._is_closed() and caller is not None and not caller.cancelling():
+            raise SessionLost(f"{self._server}: closed by us") from None
+
+    def _is_closed(self) -> bool:
+        return self.state is State.CLOSED
 
     async def _keep(self) -> None:
         """Wait for the loss, then connect again, for ever."""

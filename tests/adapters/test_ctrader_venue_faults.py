@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from adapters.ctrader.frames import FrameDecoder, decode_envelope, encode_envelope, encode_frame
 from adapters.ctrader.messages import model, openapi
 from adapters.ctrader.venue.endpoint import Endpoint
-from adapters.ctrader.venue.faults import Fault, Plan, plan_of, seeded
+from adapters.ctrader.venue.faults import Fault, Faults, Plan, plan_of, seeded
 from adapters.ctrader.venue.specs import Limits
 from bus.errors import ConfigError, ProtocolError
 from bus.messages import Quote
@@ -207,3 +207,32 @@ def test_a_plan_is_a_seed_a_file_or_json_and_anything_else_is_one_clear_line(tmp
     for wrong in ("nowhere.json", '[{"kind": "explode"}]', '[{"kind": "lose", "typo": 1}]'):
         with pytest.raises(ConfigError, match="--faults"):
             plan_of(wrong)
+
+
+@given(at_s=st.floats(0.001, 20), started_ns=st.integers(0, 10**13))
+def test_a_timed_fault_has_begun_when_the_timer_that_was_asked_for_it_rings(at_s, started_ns):
+    faults = Faults(Plan(faults=(Fault(kind="maintenance", at_s=at_s),)))
+    faults.start(started_ns)
+
+    assert len(faults.due(faults.next_ns())) == 1
+    assert faults.next_ns() is None
+
+
+def test_in_a_calm_nothing_strikes_any_more_and_what_was_half_open_is_reset():
+    line = Line(
+        Fault(kind="half_open", on="NewOrderReq"), Fault(kind="maintenance", at_s=5, for_s=100),
+        Fault(kind="lose", on="ReconcileRes", times=0),
+    )  # fmt: skip
+    line.order()
+    line.now = 6 * S
+    line.wires += line.end.timer(line.now)
+    (reset,) = line.end.calm(line.now)
+    assert (reset.connection, reset.then) == (line.number, "reset")
+
+    line.number = line.end.connect(line.now)
+    tokens = line.venue.tokens
+    line.send(openapi.ProtoOAApplicationAuthReq(clientId=tokens.client_id, clientSecret=tokens.client_secret), "app")
+    line.log_in()
+    line.order()
+    line.reconcile()
+    assert line.heard() == WHOLE

@@ -42,14 +42,11 @@ from daemon.paper import Latencies, PaperShell
 from risk.policy import Policy
 from risk.sizing import SizingSettings
 from tests.harness.paper import HORIZONS, MODEL, START_NS, history, opening
+from tests.harness.virtual import Killed
 
 BASE_E5 = {"EURUSD": 120_000, "GBPUSD": 135_000, "USDJPY": 10_900_000, "EURJPY": 13_100_000}
 MS = 1_000_000
 BALANCE = 1_000_000
-
-
-class Killed(BaseException):
-    """kill -9: nothing is flushed, nothing is closed in good order."""
 
 
 class RestingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,20 +226,6 @@ class Scenario:
             ),
         )  # fmt: skip
         return [view, view] if self.forecasts == "moody" and r.random() < 0.2 else [view]
-
-
-class Durable:
-    """What would survive the machine: instead of waiting for the disk, notes how long each file was at its fsync."""
-
-    def __init__(self):
-        self.sizes = {}
-
-    def __call__(self, fd):
-        status = os.fstat(fd)
-        self.sizes[status.st_ino] = status.st_size
-
-    def of(self, path):
-        return self.sizes.get(path.stat().st_ino, 0)
 
 
 class Witness:

@@ -3,9 +3,10 @@
 import shutil
 
 from daemon.replay import replay
-from tests.harness import disasters
 from tests.harness.auditor import Auditor, records_of
-from tests.harness.disasters import BALANCE, Durable, Scenario, disturbed, fills_of, undisturbed, with_resting
+from tests.harness.disasters import BALANCE, Scenario, disturbed, fills_of, undisturbed, with_resting
+from tests.harness.virtual import Killed
+from tests.harness.virtual_disk import Durable
 
 
 def audited(trial, problems):
@@ -38,7 +39,7 @@ def problems_of(seed, folder, monkeypatch, *, crashes=True):
                 problems.append("the interrupted run decided otherwise than the undisturbed one")
             if fills_of(folder / "broken") != fills_of(folder / "whole"):
                 problems.append("the interrupted run traded otherwise than the undisturbed one")
-    except (disasters.Killed, AssertionError):
+    except (Killed, AssertionError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever it dies of is what the seed found
         problems.append(f"{type(error).__name__}: {error}")

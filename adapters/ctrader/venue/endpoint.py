@@ -117,6 +117,14 @@ class Endpoint:
         """Put on the wire what an operation of the venue itself caused."""
         return self._send(out, now_ns)
 
+    def calm(self, now_ns: int) -> list[Wire]:
+        """No fault strikes from now on: maintenance is over, and connections that were left half-open are reset."""
+        self._faults = Faults(Plan())
+        self.venue.maintain(0)
+        self._muted.clear()
+        self._held.clear()
+        return [self._reset(number, b"", now_ns) for number in sorted(self._stalled)]
+
     # --- faults ---------------------------------------------------------------------------------------------------
 
     def _moment(self, now_ns: int) -> list[Wire]:

@@ -187,8 +187,9 @@ class Faults:
 
     def due(self, now_ns: int) -> list[Fault]:
         """Timed faults that begin now or began since the last call, once each."""
-        since_s = self._since_s(now_ns)
-        found = [fault for fault in self._once if self._started_ns is not None and fault.at_s <= since_s]
+        if self._started_ns is None:
+            return []
+        found = [fault for fault in self._once if self._moment_ns(fault) <= now_ns]
         self._once = [fault for fault in self._once if fault not in found]
         return found
 
@@ -196,4 +197,8 @@ class Faults:
         """When the next of those begins."""
         if self._started_ns is None or not self._once:
             return None
-        return self._started_ns + int(min(fault.at_s for fault in self._once) * NS_PER_S)
+        return min(self._moment_ns(fault) for fault in self._once)
+
+    def _moment_ns(self, fault: Fault) -> int:
+        """When a fault begins: one rounding for both questions, or who asks at that very moment is told "later"."""
+        return (self._started_ns or 0) + int(fault.at_s * NS_PER_S)
