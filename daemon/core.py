@@ -142,6 +142,7 @@ class Core:
         self._watch_quotes = False
         self._exit_tried: dict[str, _ExitTried] = {}
         self._link_up = True
+        self._leaving = False
         self._entering: dict[str, Intent] = {}
         self._intents = 0
         self._handlers: Mapping[type[AnyMessage], Callable[..., Sequence[AnyMessage]]] = {RunStarted: self._on_start}
@@ -235,7 +236,7 @@ class Core:
         if bar is not None:
             self._close_bar(market, bar, out)
         self._guard(out)
-        if not self.ended and quote.symbol not in self.settings.conversion:
+        if self._acts(quote.symbol):
             for strategy in self._quote_strategies:
                 self._decide(strategy.on_quote(quote, self.view), out)
         return out
@@ -276,7 +277,7 @@ class Core:
         market.close(bar)
         self.book.on_bar(bar.symbol)
         out.extend(market.resolve(bar, self.now_ns))
-        if self.ended or bar.symbol in self.settings.conversion:
+        if not self._acts(bar.symbol):
             return
         for strategy in self.strategies:
             self._decide(strategy.on_bar(bar, self.view), out)
@@ -322,7 +323,7 @@ class Core:
         if answer is None:
             return NOTHING
         out: list[AnyMessage] = [answer]
-        if isinstance(answer, CalibratedForecast) and answer.active and not self.ended:
+        if isinstance(answer, CalibratedForecast) and answer.active and self._acts(answer.symbol):
             for strategy in self.strategies:
                 self._decide(strategy.on_forecast(answer, self.view), out)
         return out
@@ -334,6 +335,10 @@ class Core:
     def _on_pattern(self, pattern: PatternSeen) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, pattern.ts_init_ns)
         return NOTHING
+
+    def _acts(self, symbol: str) -> bool:
+        """Whether strategies are asked about a symbol: it is traded, and nobody is about to leave."""
+        return not (self.ended or self._leaving or symbol in self.settings.conversion)
 
     # --- intents and orders ------------------------------------------------------------------------------------
 
@@ -489,11 +494,13 @@ class Core:
 
     def _on_noted(self, resumed: RunResumed) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, resumed.ts_init_ns)
+        self._leaving = False
         return NOTHING
 
     def _on_end(self, end: RunEnded) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, end.ts_init_ns)
         out: list[AnyMessage] = []
+        self._leaving = True
         if end.flatten:
             self.ended = True
             self._cancel_entries(end.reason, out)

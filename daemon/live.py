@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -41,7 +42,6 @@ from bus.messages import (
     HaltTrading,
     LinkChanged,
     OrderRejected,
-    OrderUnknown,
     Quote,
     ResumeTrading,
     RunEnded,
@@ -51,7 +51,7 @@ from bus.messages import (
 )
 from bus.values import NS_PER_MS, NS_PER_S
 from daemon.answers import Answer, AskForecast, as_written
-from daemon.engine import Engine
+from daemon.engine import Engine, Watch
 from daemon.inbox import Inbox
 from daemon.surroundings import OnBreath
 from models.bars import REQUEST_BARS
@@ -200,20 +200,24 @@ class LiveShell:
         return self._stop_reason
 
     async def _wind_down(self) -> None:
-        """Close what is to be closed, hold the book against the venue once more, and say that the run ends."""
-        if self._flatten_on_stop:
-            self.put(RunEnded(reason=self._stop_reason, flatten=True, ts_init_ns=self._clock.now_ns()))
-            await self._until(self._condition(lambda: not (self._book.positions or self._book.orders)))
+        """Take nothing new, close what is to be closed, wait for what is under way, hold the book against the venue."""
+        now_ns = self._clock.now_ns()
+        self.put(RunEnded(reason=self._stop_reason, flatten=self._flatten_on_stop, ts_init_ns=now_ns))
+        await self._until(self._condition(lambda: not self._pumping))
+        await self._until(self._condition(self._at_rest))
         seen = self._snapshots
         try:
             self.venue.request_snapshot(self._clock.now_ns())
         except NotSent:
-            pass  # the next start holds the book against the venue first
-        else:
-            await self._until(self._condition(lambda: self._snapshots > seen))
-        if not self._flatten_on_stop:
-            self.put(RunEnded(reason=self._stop_reason, flatten=False, ts_init_ns=self._clock.now_ns()))
-            await self._until(self._condition(lambda: not self._pumping))
+            return  # the next start holds the book against the venue first
+        await self._until(self._condition(lambda: self._snapshots > seen))
+
+    def _at_rest(self) -> bool:
+        """Whether no answer is awaited, and, where all is to be closed, nothing is open."""
+        if self._flatten_on_stop and (self._book.positions or self._book.orders):
+            return False
+        waiting = any(each.status is not OrderStatus.ACCEPTED or each.cancelling for each in self._book.orders.values())
+        return self.venue.settled and not waiting
 
     async def _condition(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds, but not for ever."""
@@ -391,7 +395,50 @@ def _missed(request: ForecastRequested, detail: str) -> ForecastMissed:
     )
 
 
-# --- recovery --------------------------------------------------------------------------------------------------
+# --- the beginning ---------------------------------------------------------------------------------------------
+
+
+class Remembering(Protocol):
+    """An adapter's account, as a recovery sees it."""
+
+    def resume(self, message: Any) -> None:
+        """Take up one message of an earlier life's journal."""
+        ...
+
+    def unknown(self, command: VenueCommand, now_ns: int) -> Sequence[AnyMessage]:
+        """A command was written and its answer will not come."""
+        ...
+
+
+def take_up(
+    journal: Path, account: Remembering, clock: Clock, *, fresh: Callable[[], Sequence[AnyMessage]] | None,
+    watch: Sequence[Watch],
+) -> tuple[Engine, Sequence[AnyMessage]]:  # fmt: skip
+    """Open a journal and find out what to say first.
+
+    Args:
+        journal: its folder.
+        account: is taken through what an earlier process sent and was told.
+        clock: in recorded time it is moved to where the journal ends.
+        fresh: the messages that start a run; None = the journal's run goes on.
+        watch: is told everything, what is on record included.
+
+    Raises:
+        InvariantBroken: the journal cannot be gone through again.
+    """
+    if fresh is not None:
+        return Engine(journal, watch=watch), fresh()
+    engine = Engine(journal, watch=[lambda _, message: account.resume(message), *watch])
+    open_ones = recover(engine)
+    engine.watch_only(watch)
+    if isinstance(clock, ManualClock):
+        clock.advance_to(engine.core.now_ns)
+    now_ns = clock.now_ns()
+    return engine, [
+        RunResumed(reason="continued", ts_init_ns=now_ns),
+        LinkChanged(up=False, reason="the process was not running", ts_init_ns=now_ns),
+        *(fact for command in open_ones for fact in account.unknown(command, now_ns)),
+    ]
 
 
 def recover(engine: Engine) -> list[VenueCommand]:
@@ -417,12 +464,3 @@ def recover(engine: Engine) -> list[VenueCommand]:
         if order.cancelling and cancel is not None:
             open_ones.append(cancel)
     return open_ones
-
-
-def resumption(unanswered: Sequence[OrderUnknown], now_ns: int) -> list[AnyMessage]:
-    """What a resumed run begins with: that it goes on, that the way to the venue is down, and what is in doubt."""
-    return [
-        RunResumed(reason="continued", ts_init_ns=now_ns),
-        LinkChanged(up=False, reason="the process was not running", ts_init_ns=now_ns),
-        *unanswered,
-    ]

@@ -21,7 +21,7 @@ from adapters.ctrader.series import period_of
 from adapters.ctrader.shell import Server
 from bus.clock import Clock, ManualClock, SystemClock
 from bus.errors import ConfigError, DataError, InvariantBroken, Refused
-from bus.messages import AnyMessage, OrderUnknown, RunStarted, VenueCommand
+from bus.messages import AnyMessage, RunStarted
 from bus.values import NS_PER_MS, NS_PER_S
 from daemon.access import credentials
 from daemon.app import spread_model
@@ -30,7 +30,7 @@ from daemon.core import CoreSettings, StrategySettings
 from daemon.engine import Engine, Watch, settle_memory
 from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
-from daemon.live import LiveShell, recover, resumption
+from daemon.live import LiveShell, take_up
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, surroundings
@@ -87,15 +87,17 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
         async with forecasting(config, models, console, live=True) as (bus, ask):
             if bus is not None:
                 watch.append(Distributor(bus, console).watch)
-            engine = Engine(run.journal, watch=[_remembering(venue), *watch] if resumed else watch)
-            opening = [] if resumed else opening_messages(config, mode, terms, models, period_ns, clock.now_ns())
+            engine, opening = take_up(
+                run.journal,
+                venue.account,
+                clock,
+                fresh=None
+                if resumed
+                else lambda: opening_messages(config, mode, terms, models, period_ns, clock.now_ns()),
+                watch=watch,
+            )
             if resumed:
-                open_ones = recover(engine)
-                engine.watch_only(watch)
                 _still_the_same(engine, terms)
-                if isinstance(clock, ManualClock):
-                    clock.advance_to(engine.core.now_ns)
-                opening = resumption(_in_doubt(venue, open_ones, clock.now_ns()), clock.now_ns())
             shell = LiveShell(
                 engine=engine,
                 venue=venue,
@@ -264,15 +266,6 @@ def _choose_run(state: State, origin: str, *, new: bool) -> tuple[Run, bool]:
         return state.new_run(), False
     settings = msgspec.json.decode(first.message.config_json, type=CoreSettings)
     return (last, True) if settings.data == origin else (state.new_run(), False)
-
-
-def _remembering(venue: LiveVenue) -> Watch:
-    return lambda _, message: venue.account.resume(message)
-
-
-def _in_doubt(venue: LiveVenue, commands: list[VenueCommand], now_ns: int) -> list[OrderUnknown]:
-    told = [fact for command in commands for fact in venue.account.unknown(command, now_ns)]
-    return [fact for fact in told if isinstance(fact, OrderUnknown)]
 
 
 def _still_the_same(engine: Engine, terms: Terms) -> None:

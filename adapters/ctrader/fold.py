@@ -62,17 +62,18 @@ class Fold(State):
             self._know(deal.deal_id)
             self.needs_recovery = True  # it closes what is not there: the reconcile will say what is
             return []
+        told: list[Told] = []
+        foreign = not held.ours and (order is None or not order.client_order_id)
+        if not held.ours and not foreign:
+            told += self._adopt_position(held, now_ns)  # tells what came before this deal, with the balance of then
         if deal.closed_e2 and deal.balance_version >= self._balance_version:
             self.balance, self._balance_version = deal.balance, deal.balance_version
-        told: list[Told] = []
-        if not held.ours:
-            if order is None or not order.client_order_id:
-                if order is not None:
-                    order.filled_e2 += deal.volume_e2
-                    order.ended = order.filled_e2 >= order.volume_e2
-                return self._foreign_deal(held, deal, now_ns)
-            told += self._adopt_position(held, now_ns)
-        return told + self._facts(held, deal, order, now_ns)
+        if not foreign:
+            return told + self._facts(held, deal, order, now_ns)
+        if order is not None:
+            order.filled_e2 += deal.volume_e2
+            order.ended = order.filled_e2 >= order.volume_e2
+        return self._foreign_deal(held, deal, now_ns)
 
     def _foreign_deal(self, held: Holding, deal: Dealt, now_ns: int) -> list[Told]:
         """Somebody else's deal: it changes a position that counts, and a closing one the balance.
@@ -105,8 +106,7 @@ class Fold(State):
         for deal in held.strange:
             apply(trial, deal)
         if (trial.volume_e2, trial.cost_e5) != (held.volume_e2, held.cost_e5):
-            self.needs_recovery = True  # it was there before us; only a snapshot can tell it
-            return gone
+            return [*gone, self._adopted_whole(held, now_ns)]
         strange, held.strange = held.strange, []
         booked = sum(deal.booked for deal in strange if deal.closed_e2)
         if booked:  # the balance was told of it; the deals tell it once more, as ours
@@ -124,6 +124,34 @@ class Fold(State):
                 self._deals.pop(name, None)
         held.volume_e2, held.cost_e5 = 0, Fraction(0)
         return [*gone, *(fact for deal in strange for fact in self._facts(held, deal, None, now_ns))]
+
+    def _adopted_whole(self, held: Holding, now_ns: int) -> OrderFilled:
+        """A position whose deals nobody here has seen (they came before this run, or a crash), told as one."""
+        held.strange = []
+        quote = self._quotes.get(self._symbol(held.symbol_id))
+        return OrderFilled(
+            deal_id=f"adopted-{held.position_id}-{now_ns}",
+            client_order_id="",
+            order_id="",
+            position_id=str(held.position_id),
+            symbol=self._symbol(held.symbol_id),
+            side=held.side,
+            volume_e2=held.volume_e2,
+            price_e5=held.price_e5,
+            closing=False,
+            cause="order",
+            remaining_e2=held.volume_e2,
+            commission=held.charges,
+            gross_profit=0,
+            booked_commission=0,
+            booked_swap=0,
+            conversion_fee=0,
+            balance=self.balance,
+            bid_e5=quote.bid_e5 if quote is not None else held.price_e5,
+            ask_e5=quote.ask_e5 if quote is not None else held.price_e5,
+            ts_event_ns=now_ns,
+            ts_init_ns=now_ns,
+        )
 
     def _facts(self, held: Holding, deal: Dealt, order: KnownOrder | None, now_ns: int) -> list[Told]:
         symbol, ts_ns = self._symbol(deal.symbol_id), ns_of(deal.ts_ms)

@@ -251,7 +251,7 @@ def dealt(deal: Any, money_digits: int) -> Dealt | None:
 def dealt_before(fact: OrderFilled, symbol_id: int) -> Dealt:
     """The deal behind a fact that was told in an earlier life of this process."""
     return Dealt(
-        deal_id=int(fact.deal_id.rstrip("+")),
+        deal_id=int(number) if (number := fact.deal_id.rstrip("+")).isdecimal() else 0,
         order_id=int(fact.order_id or 0),
         position_id=int(fact.position_id),
         symbol_id=symbol_id,

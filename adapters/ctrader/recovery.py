@@ -14,6 +14,7 @@ from bus.messages import (
     AccountSnapshot,
     AmendProtection,
     BalanceMoved,
+    ForeignChanged,
     Message,
     OrderAccepted,
     OrderCancelled,
@@ -128,10 +129,15 @@ class Recovery(Fold):
         self._queue(deals)
         self.needs_recovery = False
         told: list[Told] = []
+        entries = [entry for entry in cash if entry.balanceHistoryId not in self._cash]
         # Across positions too, so that balances follow one another.
         queued = ((deal.ts_ms, deal.deal_id, held) for held in self._holdings.values() for deal, _ in held.waiting)
-        for _, _, at in sorted(queued, key=lambda entry: entry[:2]):
-            if final or at.waiting[0][0].order_id in self._orders:
+        for ts_ms, _, at in sorted(queued, key=lambda entry: entry[:2]):
+            deal = at.waiting[0][0]
+            if final or deal.order_id in self._orders:
+                if deal.closed_e2:
+                    before = [entry for entry in entries if entry.changeBalanceTimestamp <= ts_ms]
+                    told += self._explained_by_cash(deal.balance - deal.booked, before, now_ns)
                 told += self._tell_next(at, now_ns)
             else:
                 self.needs_recovery = True
@@ -139,30 +145,29 @@ class Recovery(Fold):
         for entity, order, held in known:
             if not order.ended and not (order.protective and (held is None or not held.volume_e2)):
                 told += self._order_stands(order, held, entity.orderStatus, entity, "", now_ns)
-        told += self._explained_by_cash(trader, cash, now_ns)
+        if not (trader.HasField("balanceVersion") and trader.balanceVersion < self._balance_version):
+            told += self._explained_by_cash(money_of(trader, "balance", self.money_digits), entries, now_ns)
         return told + self._settle(trader, reconcile, now_ns, rebase=final)
 
-    def _explained_by_cash(self, trader: Any, cash: Iterable[Any], now_ns: int) -> list[Told]:
-        """Tell the newest movements of cash that add up to what the deals leave unexplained; else none.
+    def _explained_by_cash(self, balance: int, entries: Iterable[Any], now_ns: int) -> list[Told]:
+        """Tell the newest movements of cash that add up to what a balance and the one before it leave open; else none.
 
         The balance is the evidence, not a time: clocks differ, and what came before this run is in its first snapshot.
         """
-        known = [entry for entry in cash if entry.balanceHistoryId not in self._cash]
-        stale = trader.HasField("balanceVersion") and trader.balanceVersion < self._balance_version
-        missing = money_of(trader, "balance", self.money_digits) - self.balance
-        if stale or not missing:
-            return []
+        missing = balance - self.balance
         found: list[BalanceMoved] = []
-        balance = self.balance + missing
-        for entry in sorted(known, key=lambda each: (each.changeBalanceTimestamp, each.balanceHistoryId), reverse=True):
+        unknown = (entry for entry in entries if entry.balanceHistoryId not in self._cash)
+        for entry in sorted(
+            unknown, key=lambda each: (each.changeBalanceTimestamp, each.balanceHistoryId), reverse=True
+        ):
+            if not missing:
+                break
             delta = abs(money_of(entry, "delta", self.money_digits))
             if "WITHDRAW" in model.ProtoOAChangeBalanceType.Name(entry.operationType):
                 delta = -delta
             found.insert(0, self._moved(entry, delta, balance, now_ns))
             missing, balance = missing - delta, balance - delta
-            if not missing:
-                break
-        if missing:
+        if missing or not found:
             return []
         for fact in found:
             remember(self._cash, int(fact.move_id.removeprefix("cash-")), None)
@@ -329,6 +334,8 @@ class Recovery(Fold):
             self._resume_snapshot(message)
         elif isinstance(message, BalanceMoved):
             self._resume_moved(message)
+        elif isinstance(message, ForeignChanged):
+            self._resume_foreign(message)
 
     def _resume_order(self, command: SubmitOrder, order_id: int) -> None:
         order = KnownOrder(
@@ -368,6 +375,17 @@ class Recovery(Fold):
             remember(self._cash, int(number), None)
         elif kind == "deal":
             self._know(int(number))
+
+    def _resume_foreign(self, fact: ForeignChanged) -> None:
+        state = (int(fact.side), fact.volume_e2, fact.price_e5, fact.charges)
+        remember(self._foreign, f"{fact.kind} {fact.subject}", state)
+        if fact.kind != "position":
+            return
+        held = self._hold(int(fact.subject), self._symbol_ids.get(fact.symbol, 0), fact.side)
+        held.label, held.charges = fact.label, fact.charges
+        held.close(held.volume_e2, held.swap)
+        if fact.volume_e2:
+            held.open(fact.side, fact.volume_e2, fact.price_e5)
 
     def _resume_snapshot(self, snapshot: AccountSnapshot) -> None:
         """The first one made the book; a later one is the state from which deals may be missing."""

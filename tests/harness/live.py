@@ -92,7 +92,7 @@ class Live:
         """SIGTERM; gives standard output, and fails where the process did not end in good order."""
         self.process.send_signal(signal.SIGTERM)
         said, errors = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, errors
+        assert self.process.returncode == 0, (self.process.returncode, said, errors)
         assert not errors, errors
         return said
 
