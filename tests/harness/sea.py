@@ -16,7 +16,7 @@ import msgspec
 
 from adapters.ctrader.connection import Connection
 from adapters.ctrader.frames import encode_envelope, encode_frame
-from adapters.ctrader.live import LiveVenue, State
+from adapters.ctrader.live import ANSWER_S, POLL_S, LiveVenue, State
 from adapters.ctrader.messages import model, openapi
 from adapters.ctrader.secret import Secret
 from adapters.ctrader.shell import Server
@@ -51,6 +51,7 @@ from risk.orders import OrderStatus
 from risk.policy import Policy
 from risk.sizing import SizingSettings
 from tests.harness.disasters import Tape
+from tests.harness.storm import Brisk
 from tests.harness.virtual import VirtualClock, World
 from tests.harness.virtual_disk import Disk
 from tests.harness.virtual_net import Latency, Network, endpoint_of
@@ -62,12 +63,16 @@ HORIZONS = (1, 3)
 LEVELS = (900_000, 200_000)
 MODEL = "scripted-0"
 LASTS_S = 360
+STORM_S = 600
 WELL_S = 60
 PROTECTED_S = 5
-FLAT_S = 5
+STALE_S = 1.5
+DARK_S = POLL_S + ANSWER_S + 5
+"""A socket that carries nothing in one direction is given up after so long."""
 BASE_E5 = {"EURUSD": 112_000, "GBPUSD": 128_000, "USDJPY": 14_900_000}
 LOUD = ("half_open_up", "half_open_both", "silence", "hold", "refused", "unreachable", "close", "break_tls",
         "fail_tls", "reset")  # fmt: skip
+BREAKING = ("reset", "close", "break_tls", "fail_tls", "refused")
 MESSAGES = ("lose", "late", "double", "reorder", "silent_after", "deaf", "reset_before", "reset_within", "reset_after",
             "half_open", "garbage", "truncated", "wrong_type")  # fmt: skip
 TIMED = ("silent_feed", "token_invalidated", "account_disconnect", "silent_logout", "client_disconnect",
@@ -187,8 +192,8 @@ class Sea:
         slippage = r.choice([0, 2])
         self.execution = ExecutionModel(
             slippage_points=slippage, slippage_jitter_points=slippage // 2, reject_pct=0,
-            liquidity_e2=r.choice([0, 50_000_000, 1_500_000]), depth_levels=3, rollover_minutes=0, seed=self.seed,
-            conversion_fee_bp=r.choice([0, 50]),
+            liquidity_e2=r.choice([0, 50_000_000, 400_000]), depth_levels=r.choice([1, 3]), rollover_minutes=0,
+            conversion_fee_bp=r.choice([0, 50]), seed=self.seed,
         )  # fmt: skip
         endpoint = endpoint_of(
             self.world, *self.symbols, plan=Plan() if self.losses else self._plan(r), model=self.execution,
@@ -253,8 +258,9 @@ class Sea:
     def _unleash(self, r, *, calm):
         loop = self.network.loop
         if self.losses:
-            for _ in range(self.losses):
-                loop.call_later(r.uniform(5, LASTS_S), self._strike, r.choice(LOUD))
+            for number in range(self.losses):
+                at = 5 + (STORM_S - 10) * (number + r.random()) / self.losses
+                loop.call_later(at, self._strike, r.choice(BREAKING))
             return
         if calm:
             return
@@ -273,7 +279,8 @@ class Sea:
             return
         match kind:
             case "refused" | "unreachable":
-                net.go_down(r.uniform(1, 12), refuses=kind == "refused", resets=r.random() < 0.7)
+                longest_s = 2 if self.losses else 12
+                net.go_down(r.uniform(1, longest_s), refuses=kind == "refused", resets=r.random() < 0.7)
                 return
             case "fail_tls":
                 net.fail_tls(r.randint(1, 3))
@@ -351,13 +358,13 @@ class Sea:
 
     async def _daemon(self):
         self.venue = self.shell = None
-        clock = VirtualClock(self.world, self.dice.choice((0, 0, 30_000_000, -2 * NS_PER_S)))
+        clock = self.clock = VirtualClock(self.world, self.dice.choice((0, 0, 30_000_000, -2 * NS_PER_S)))
         tokens = self.network.endpoint.venue.tokens
 
         def connect(on_event):
             connection = Witnessed(
                 Server("venue", 5035), tokens.client_id, Secret(tokens.client_secret), on_event=on_event,
-                dice=self.world.dice(f"backoff {self.lives}"), dialler=self.network.dialler, prefix=f"life{self.lives}",
+                dice=self._backoff(), dialler=self.network.dialler, prefix=f"life{self.lives}",
             )  # fmt: skip
             connection.sea = self
             return connection
@@ -384,6 +391,10 @@ class Sea:
                 self.engine.close()
         finally:
             await venue.close()
+
+    def _backoff(self):
+        """In a storm of losses waits are short, so that most losses meet a connection that stands."""
+        return Brisk(f"{self.seed}") if self.losses else self.world.dice(f"backoff {self.lives}")
 
     def _opening(self, terms, now_ns):
         scores = tuple(abs(Random(n).gauss(0, 1)) for n in range(60))
@@ -435,6 +446,8 @@ class Sea:
                 self.problems.append(f"order {name} left before it was durable")
             elif order.intent_id not in self.tape.intents:
                 self.problems.append(f"order {name} has no durable intent")
+            elif self.clock.now_ns() - order.ts_init_ns > STALE_S * NS_PER_S:
+                self.problems.append(f"order {name} left {(self.clock.now_ns() - order.ts_init_ns) / 1e9:.1f} s late")
         elif isinstance(message, openapi.ProtoOAClosePositionReq):
             held = self.network.endpoint.venue.accounts[ACCOUNT].positions.get(message.positionId)
             # On a netted account an order of ours joins somebody's position, and makes it ours.
@@ -489,7 +502,7 @@ class Sea:
         self.process = self.world.start(self._daemon(), name=f"daemon{self.lives}", kill_at=deaths)
 
     def _stormy(self, world):
-        end = world.now + LASTS_S
+        end = world.now + (STORM_S if self.losses else LASTS_S)
         self._start()
         while world.now < end:
             world.sleep(min(2.0, end - world.now))
@@ -528,7 +541,7 @@ class Sea:
         deadline = world.now + 40
         while not (self._is_well() and self._agrees() is None) and world.now < deadline:
             world.sleep(0.25)  # the market goes on: between a fill and its event the two differ for a moment
-        difference = self._agrees()
+        difference = self._agrees() or self._halted_in_vain()
         if difference:
             self.problems.append(difference)
         self.process.call_soon(self.shell.stop, "SIGTERM")
@@ -582,9 +595,22 @@ class Sea:
             return f"resting orders: the book has {waiting}, the venue {resting}"
         return None
 
+    def _halted_in_vain(self):
+        """A halt that cancels leaves no entry at rest, one that flattens no position of ours; None = it is so."""
+        core = self.engine.core
+        resting = [order.client_order_id for order in core.book.orders.values() if not order.position_id]
+        if core.halts.level >= HaltLevel.CANCEL_ENTRIES and resting:
+            return f"entries rest under a halt: {resting}"
+        if core.halts.level >= HaltLevel.FLATTEN and core.book.positions:
+            return f"positions are open under a halt: {list(core.book.positions)}"
+        return None
+
     # --- afterwards -----------------------------------------------------------------------------------------------
 
     def _afterwards(self):
+        dark_s = self.network.seen.longest_dark_s
+        if dark_s > DARK_S:
+            self.problems.append(f"a dead link was held for {dark_s:.1f} s")
         self.losses_seen = self.venue.counters.losses if self.venue is not None else 0
         if not verify(self.folder).intact:
             self.problems.append("the journal's chain is broken")

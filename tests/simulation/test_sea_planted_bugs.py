@@ -1,0 +1,257 @@
+"""Would the sea find it? Each test plants one bug in the live daemon; it must be found within 200 seeds."""
+
+import pytest
+
+import adapters.ctrader.catchup
+import adapters.ctrader.orders
+import adapters.ctrader.session
+from adapters.ctrader.account import Account
+from adapters.ctrader.connection import Connection
+from adapters.ctrader.dispatch import Dispatcher
+from adapters.ctrader.live import LiveVenue
+from adapters.ctrader.signin import SignIn
+from bus.errors import OutcomeUnknown
+from bus.messages import HaltLevel, HaltTrading, LinkChanged, OrderRejected, RunResumed, SubmitOrder
+from daemon.core import Core
+from daemon.engine import Engine
+from daemon.journal import Journal
+from risk.book import Book
+from risk.orders import OrderTable
+from tests.harness.disasters import with_resting
+from tests.harness.sea import Sea
+
+SEEDS = 200
+
+
+def wrap(patch, owner, name, make):
+    """Replace a function by one made of it."""
+    patch.setattr(owner, name, make(getattr(owner, name)))
+
+
+def deals_are_folded_as_often_as_they_are_told(patch):
+    def make(on_filled):
+        def planted(book, fact):
+            book._deals.clear()
+            return on_filled(book, fact)
+
+        return planted
+
+    wrap(patch, Book, "_on_filled", make)
+    patch.setattr(Account, "_contained", lambda account, deal: False)
+
+
+def orders_leave_before_they_are_durable(patch):
+    patch.setattr(Journal, "commit", lambda journal: None)
+
+
+def what_is_unknown_is_sent_again(patch):
+    def make(settled):
+        def planted(dispatcher, number, answer):
+            command = dispatcher._commands[number]
+            settled(dispatcher, number, answer)
+            if not answer.cancelled() and isinstance(answer.exception(), OutcomeUnknown):
+                dispatcher._connection._loop.call_later(1, again, dispatcher, command)
+
+        def again(dispatcher, command):
+            try:
+                dispatcher.send(command)
+            except Exception:  # noqa: BLE001
+                dispatcher._connection._loop.call_later(1, again, dispatcher, command)
+
+        return planted
+
+    wrap(patch, Dispatcher, "_settled", make)
+
+
+def what_is_unknown_counts_as_rejected(patch):
+    def planted(account, command, now_ns):
+        if not isinstance(command, SubmitOrder):
+            return []
+        return [
+            OrderRejected(client_order_id=command.client_order_id, symbol=command.symbol, code="TIMEOUT", text="",
+                          ts_event_ns=now_ns, ts_init_ns=now_ns)
+        ]  # fmt: skip
+
+    patch.setattr(Account, "unknown", planted)
+
+
+def missed_deals_are_not_read(patch):
+    async def nothing(*_):
+        return []
+
+    patch.setattr(adapters.ctrader.catchup.listing, "deals", nothing)
+
+
+def missed_cash_is_not_read(patch):
+    async def nothing(*_):
+        return []
+
+    patch.setattr(adapters.ctrader.catchup.listing, "cash", nothing)
+    patch.setattr(Account, "_cash_moved", lambda account, cash, now_ns: [])
+
+
+def stops_are_left_out_and_nobody_looks(patch):
+    patch.setattr(adapters.ctrader.orders, "_set_levels", lambda *_: None)
+    patch.setattr(Core, "_protect", lambda core, out: None)
+
+
+def a_latched_halt_is_not_loaded_again(patch):
+    def make(again):
+        def planted(engine, message):
+            said = again(engine, message)
+            if isinstance(message, HaltTrading):
+                engine.core.halts.level = HaltLevel.NONE
+            return said
+
+        return planted
+
+    wrap(patch, Engine, "_again", make)
+
+
+def a_dead_link_is_not_noticed(patch):
+    async def nothing(connection, reason):
+        pass
+
+    patch.setattr(Connection, "drop", nothing)
+    patch.setattr(adapters.ctrader.session, "DEAD_AFTER_NS", 10**18)
+
+
+def a_new_connection_is_not_subscribed(patch):
+    def make(subscribe):
+        async def planted(venue, numbers):
+            if venue.counters.losses == 0:
+                await subscribe(venue, numbers)
+
+        return planted
+
+    wrap(patch, LiveVenue, "_subscribe", make)
+
+
+def missed_bars_are_not_filled(patch):
+    async def nothing(venue):
+        return []
+
+    patch.setattr(LiveVenue, "_missed_bars", nothing)
+
+
+def what_is_not_ours_is_touched(patch):
+    def make(build):
+        def planted(venue, *args, **more):
+            build(venue, *args, **{**more, "adopt": True})
+
+        return planted
+
+    wrap(patch, LiveVenue, "__init__", make)
+
+
+def order_ids_begin_anew_after_a_restart(patch):
+    def make(noted):
+        def planted(core, resumed):
+            if isinstance(resumed, RunResumed):
+                core._intents = 0
+            return noted(core, resumed)
+
+        return planted
+
+    wrap(patch, Core, "_on_noted", make)
+
+
+def a_refused_token_is_not_replaced(patch):
+    async def nothing(signin, step):
+        pass
+
+    patch.setattr(SignIn, "again", nothing)
+
+
+def a_partial_fill_counts_as_a_whole_one(patch):
+    def make(fill):
+        def planted(table, order, fact):
+            fill(table, order, fact)
+            order.filled_e2 = order.volume_e2
+
+        return planted
+
+    wrap(patch, OrderTable, "fill", make)
+
+
+def entries_that_come_to_rest_under_a_halt_stay(patch):
+    patch.setattr(Core, "_cancel_again", lambda core, out: None)
+
+
+def a_halt_that_flattens_forgets_what_could_not_be_closed_at_once(patch):
+    def make(protect):
+        def planted(core, out):
+            if core.halts.level < HaltLevel.FLATTEN:
+                protect(core, out)
+
+        return planted
+
+    wrap(patch, Core, "_protect", make)
+
+
+def orders_wait_for_the_link_and_leave_late(patch):
+    def make(on_link):
+        def planted(core, link):
+            return on_link(core, LinkChanged(up=True, reason="", ts_init_ns=link.ts_init_ns))
+
+        return planted
+
+    wrap(patch, Core, "_on_link", make)
+    wrap(patch, LiveVenue, "send", _kept_for_later)
+
+
+def _kept_for_later(send):
+    def planted(venue, command, now_ns):
+        try:
+            send(venue, command, now_ns)
+        except Exception:  # noqa: BLE001
+            venue._loop.call_later(2, planted, venue, command, now_ns)
+
+    return planted
+
+
+BUGS = [
+    deals_are_folded_as_often_as_they_are_told,
+    orders_leave_before_they_are_durable,
+    what_is_unknown_is_sent_again,
+    what_is_unknown_counts_as_rejected,
+    missed_deals_are_not_read,
+    missed_cash_is_not_read,
+    stops_are_left_out_and_nobody_looks,
+    a_latched_halt_is_not_loaded_again,
+    a_dead_link_is_not_noticed,
+    a_new_connection_is_not_subscribed,
+    missed_bars_are_not_filled,
+    what_is_not_ours_is_touched,
+    order_ids_begin_anew_after_a_restart,
+    a_refused_token_is_not_replaced,
+    a_partial_fill_counts_as_a_whole_one,
+    entries_that_come_to_rest_under_a_halt_stay,
+    a_halt_that_flattens_forgets_what_could_not_be_closed_at_once,
+    orders_wait_for_the_link_and_leave_late,
+]
+
+
+def found_at(plant, tmp_path):
+    """The first seed that notices, or None."""
+    for seed in range(SEEDS):
+        patch = pytest.MonkeyPatch()
+        try:
+            with_resting(patch)
+            plant(patch)
+            sea = Sea(seed, tmp_path / str(seed), patch)
+            try:
+                problems = sea.run()
+            except Exception as error:  # noqa: BLE001  # what the daemon dies of is what the seed found
+                problems = [repr(error)]
+            if problems:
+                return seed, problems[0]
+        finally:
+            patch.undo()
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant, tmp_path):
+    assert found_at(plant, tmp_path) is not None, f"{SEEDS} seeds sailed past it"
