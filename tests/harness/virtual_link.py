@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import deque
 
 from OpenSSL import SSL
 from twisted.internet import error
@@ -14,74 +15,79 @@ _GAP_S = 0.002
 
 
 class _Way:
-    """One direction of a link."""
-
-    __slots__ = (
-        "_last", "_lost", "_net", "_path", "_pending", "_receiver", "_sent", "_take", "_taken", "held_until",
-        "swallows",
-    )  # fmt: skip
+    """One direction of a link: what sets out, bytes or not, arrives in order."""
 
     def __init__(self, net, receiver, path, take):
         self._net = net
         self._receiver = receiver
         self._path = path
         self._take = take
+        self._queue = deque()  # of what is under way: bytes up to here, and what to call then
+        self._numbered = self._arrived = 0
         self._pending = bytearray()
         self._sent = self._taken = 0
         self._last = self.held_until = 0.0
-        self.swallows = self._lost = False
+        self.swallows = False
 
     def send(self, data):
         """Bytes set out."""
         if not self.swallows:
             self._pending += data
             self._sent += len(data)
-            self._receiver.call_at(self._moment(), self._arrive, self._sent)
+            self._set_out(None, ())
 
     def then(self, callback, *args):
-        """Something that is no bytes sets out, and arrives after all that set out before."""
+        """Something that is no bytes sets out."""
         if not self.swallows:
-            self._receiver.call_at(self._moment(), self._follow, self._sent, callback, args)
+            self._set_out(callback, args)
 
     def lose(self):
         """What is under way is lost, and so is what follows."""
-        self.swallows = self._lost = True
-        self._pending.clear()
-        self._taken = self._sent
+        self.swallows = True
+        self._drop()
+
+    def release(self):
+        """Nothing is held up any more."""
+        if self._net.world.now < self.held_until:
+            self._last = self.held_until = self._net.world.now
+            self._receiver.call_soon(self._come, self._numbered)
 
     def forget_held(self):
         """What is held up is lost; what comes later is not."""
         if self._net.world.now < self.held_until:
-            self._pending.clear()
-            self._taken = self._sent
+            self._drop()
 
-    def _moment(self):
-        now, dice = self._net.world.now, self._net.dice
-        self._last = max(now + self._path.delay_s(dice), self._last, self.held_until)
-        return self._last
+    def _drop(self):
+        self._queue.clear()
+        self._pending.clear()
+        self._arrived, self._taken = self._numbered, self._sent
 
-    def _arrive(self, upto):
-        count = upto - self._taken
-        if count <= 0:
-            return
+    def _set_out(self, callback, args):
+        net = self._net
+        self._numbered += 1
+        self._queue.append((self._sent, callback, args))
+        self._last = max(net.world.now + self._path.delay_s(net.dice), self._last, self.held_until)
+        self._receiver.call_at(self._last, self._come, self._numbered)
+
+    def _come(self, number):
+        """What set out up to a number arrives, its last bytes perhaps in two pieces."""
         net = self._net
         if net.world.now < self.held_until:
-            self._receiver.call_at(self.held_until, self._arrive, upto)
+            self._receiver.call_at(self.held_until, self._come, number)
             return
-        if count > 1 and net.dice.random() < net.cut:
-            count = net.dice.randrange(1, count)
-            self._receiver.call_at(net.world.now + _GAP_S * net.dice.random(), self._arrive, upto)
-        self._deliver(count)
-
-    def _follow(self, upto, callback, args):
-        if self._lost:
-            return
-        if self._net.world.now < self.held_until:
-            self._receiver.call_at(self.held_until, self._follow, upto, callback, args)
-            return
-        if upto > self._taken:
-            self._deliver(upto - self._taken)
-        callback(*args)
+        while self._arrived < number and self._queue:
+            upto, callback, args = self._queue[0]
+            count = upto - self._taken
+            if callback is None and count > 1 and self._arrived + 1 == number and net.dice.random() < net.cut:
+                self._receiver.call_at(net.world.now + _GAP_S * net.dice.random(), self._come, number)
+                self._deliver(net.dice.randrange(1, count))
+                return
+            self._queue.popleft()
+            self._arrived += 1
+            if count and (callback is not None or self._arrived == number):  # what arrives together comes together
+                self._deliver(count)
+            if callback is not None:
+                callback(*args)
 
     def _deliver(self, count):
         piece = bytes(self._pending[:count])
@@ -103,6 +109,7 @@ class Link:
         up, down = net.paths
         self.up = _Way(net, net.loop, up, self._at_venue)
         self.down = _Way(net, client, down, self._at_client)
+        self.dark_from = math.inf  # when the client has heard the last
         self.dark_until = math.inf  # where it swallows: before that, without a word
         self._sent, self._arrived = _Types(), _Types()
         self._connecting = client.call_later(CONNECT_S, self.client_lost, error.TimeoutError())
@@ -163,6 +170,8 @@ class Link:
         self.up.swallows |= up
         self.down.swallows |= down
         self.dark_until = until
+        if down:
+            self.dark_from = min(max(self.net.world.now, self.down.held_until), self.dark_from)
 
     def write(self, data):
         """The client writes."""
@@ -210,6 +219,7 @@ class Link:
             self.client_is_over = True
             self._connecting.cancel()
             self.net.seen.sockets.down()
+            self.net.seen.longest_dark_s = max(self.net.seen.longest_dark_s, self.net.world.now - self.dark_from)
             self.net.links.remove(self)
 
     def client_lost(self, reason):

@@ -105,6 +105,7 @@ class Seen:
         sent_requests, sent_history: the same when written; what is held up on its way arrives closer together.
         types: all that arrived, by payload type.
         strikes: what the network did, by name.
+        longest_dark_s: how long a client has held a socket on which nothing could come any more.
     """
 
     def __init__(self):
@@ -113,6 +114,7 @@ class Seen:
         self.requests, self.history = Rate(), Rate()
         self.sent_requests, self.sent_history = Rate(), Rate()
         self.types, self.strikes = Counter(), Counter()
+        self.longest_dark_s = 0.0
 
 
 class Network:
@@ -238,10 +240,13 @@ class Network:
                 link.venue_over()
 
     def mend(self):
-        """Every fault is over, the endpoint's own too; sockets that are half-open, on whichever side, are reset."""
+        """Every fault is over, the endpoint's own too: half-open sockets are reset, and what is held up arrives."""
         self._down_until, self._tls_failures = 0.0, 0
         for link in [each for each in self.links if each.up.swallows or each.down.swallows]:
             link.break_off(error.ConnectionLost())
+        for link in self.links:
+            link.up.release()
+            link.down.release()
         self.write(self.endpoint.calm(self.world.now_ns))
 
     @property

@@ -9,9 +9,18 @@ import subprocess
 import sys
 
 import pytest
+from twisted.internet.error import ConnectionAborted
+from twisted.python.failure import Failure
 
-from adapters.ctrader.backoff import MOST_AN_HOUR
-from adapters.ctrader.connection import State
+import adapters.ctrader.session
+from adapters.ctrader.backoff import MOST_AN_HOUR, Backoff
+from adapters.ctrader.connection import Connection, State
+from adapters.ctrader.events import LinkDead
+from adapters.ctrader.limits import Bucket
+from adapters.ctrader.logins import Logins
+from adapters.ctrader.requests import Requests
+from adapters.ctrader.session import DEAD_AFTER_NS
+from bus.values import NS_PER_S
 from tests.harness.command import REPOSITORY
 from tests.harness.storm import FAULTS, KINDS, OPENING_S, Storm
 
@@ -36,6 +45,8 @@ def problems_of(storm):
     # What TCP held up arrives at once, and no sender can space it.
     if not seen.strikes["hold"] and (seen.requests.most > 50 or seen.history.most > 5):
         found.append(f"{seen.requests.most} requests, {seen.history.most} historical ones arrived in a second")
+    if seen.longest_dark_s > DEAD_AFTER_NS / NS_PER_S + 1:
+        found.append(f"a half-open socket was held for {seen.longest_dark_s:.1f} s")
     if storm.most_attempts_in_an_hour() > MOST_AN_HOUR:
         found.append(f"{storm.most_attempts_in_an_hour()} attempts in an hour")
     if storm.well_after_s > LONGEST_WAIT_S + OPENING_S:
@@ -104,3 +115,63 @@ def test_a_seed_gives_the_same_storm_in_every_process_whatever_the_hash_seed():
 
 def test_another_seed_gives_another_storm():
     assert len({Storm(seed, trace=True).run().world.digest for seed in range(3)}) == 3
+
+
+# --- who audits the storm? ----------------------------------------------------------------------------------------
+
+
+def a_dead_socket_is_not_closed(patch):
+    handle = Connection._handle
+
+    def planted(connection, told):
+        wire = connection._wire
+        if wire is not None and any(isinstance(event, LinkDead) for event in told):
+            wire.transport.abortConnection = lambda: wire.ended(Failure(ConnectionAborted()))
+        handle(connection, told)
+
+    patch.setattr(Connection, "_handle", planted)
+
+
+def a_silent_peer_is_waited_for(patch):
+    patch.setattr(adapters.ctrader.session, "DEAD_AFTER_NS", 10**15)
+
+
+def requests_leave_as_they_come(patch):
+    patch.setattr(Bucket, "ready_ns", lambda bucket, keep=0: 0)
+
+
+def requests_in_flight_are_forgotten_with_the_connection(patch):
+    end = Requests.end
+
+    def planted(requests):
+        return [each for each in end(requests) if not each.handed_out]
+
+    patch.setattr(Requests, "end", planted)
+
+
+def accounts_are_not_logged_in_again(patch):
+    patch.setattr(Logins, "restart", lambda logins, now_ns, *, new_link: None)
+
+
+def attempts_are_not_limited(patch):
+    patch.setattr(Backoff, "wait_ns", lambda backoff, now_ns: 10**6)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        a_dead_socket_is_not_closed, a_silent_peer_is_waited_for,
+        requests_leave_as_they_come, requests_in_flight_are_forgotten_with_the_connection,
+        accounts_are_not_logged_in_again, attempts_are_not_limited,
+    ],
+    ids=lambda plant: plant.__name__.replace("_", " "),
+)  # fmt: skip
+def test_a_planted_bug_is_found(plant, monkeypatch):
+    plant(monkeypatch)
+    for seed in range(20):
+        try:
+            if problems_of(Storm(seed, brisk=True).run()):
+                return
+        except Exception:  # noqa: BLE001  # whatever it dies of is what the seed found
+            return
+    pytest.fail(f"{plant.__name__} went unnoticed through 20 seeds")
