@@ -453,7 +453,11 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class AccountSnapshot(Message, frozen=True, kw_only=True):
-    """All the venue knows about the account. Produced by adapters at start and after every reconnect."""
+    """All the venue knows about the account. Produced by adapters at start and after every reconnect.
+
+    What is needed to tell, after a restart, which deals the first snapshot of a run contains: those executed until
+    `deals_until_ns` by the venue's clock (0 = not said), and those that left a balance of up to `balance_version`.
+    """
 
     account_id: str
     currency: str
@@ -465,6 +469,8 @@ class AccountSnapshot(Message, frozen=True, kw_only=True):
     orders: tuple[OrderState, ...]
     ts_event_ns: int
     ts_init_ns: int
+    deals_until_ns: int = 0
+    balance_version: int = 0
 
 
 class ForeignChanged(Message, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Does the book agree with what the venue holds? A pure comparison; what to do about it is the core's decision."""
 
 from bus.messages import AccountSnapshot, PositionState, ReconcileFound
+from bus.values import OrderType
 from risk.book import Book
 from risk.orders import OrderStatus, Position
 
@@ -8,7 +9,8 @@ from risk.orders import OrderStatus, Position
 def compare(book: Book, snapshot: AccountSnapshot) -> list[ReconcileFound]:
     """Everything on which the book and a snapshot differ, in a fixed order.
 
-    Orders in flight, and orders whose outcome is unknown, may or may not be at the venue and are no difference. Entry
+    Orders in flight, and orders whose outcome is unknown, may or may not be at the venue and are no difference; nor are
+    market orders that were accepted, which never rest. Entry
     prices may differ by one point, because venues round averages their own way. Uncharged swap and commission are not
     compared: a venue may book a night before it tells of it.
     """
@@ -47,7 +49,8 @@ def compare(book: Book, snapshot: AccountSnapshot) -> list[ReconcileFound]:
     resting = {state.client_order_id or state.order_id: state for state in snapshot.orders}
     for name, order in book.orders.items():
         if name not in resting:
-            if order.status is OrderStatus.ACCEPTED and not order.cancelling and not order.ended:
+            at_rest = order.status is OrderStatus.ACCEPTED and order.order_type is not OrderType.MARKET
+            if at_rest and not order.cancelling and not order.ended:
                 differ("order", name, f"{order.side.name} {order.remaining_e2}", "none")
             continue
         state = resting[name]

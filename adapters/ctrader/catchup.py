@@ -91,7 +91,8 @@ class CatchUp:
         now_ms = self._now_ms()
         deals: list[Any] = []
         if now_ms:
-            deals = await listing.deals(self._ask, self._account_id, now_ms - listing.DAY_MS, now_ms)
+            # Twice as far back as is ever asked again: what came before is known, and is never told as missed.
+            deals = await listing.deals(self._ask, self._account_id, now_ms - 2 * listing.DAY_MS, now_ms)
         trader, reconcile = await self._figures()
         self.begun = True
         return self._account.begin(trader, reconcile, deals, self._clock.now_ns())

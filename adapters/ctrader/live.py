@@ -40,7 +40,7 @@ from adapters.ctrader.signin import SignIn, Tokens
 from adapters.ctrader.symbols import Specification
 from adapters.ctrader.wire import Spots
 from bus.clock import Clock, ManualClock
-from bus.errors import BrokerError, DataError, NotSent, RateLimited, SessionLost, TradingError
+from bus.errors import BrokerError, DataError, NotSent, RateLimited, Refused, SessionLost, TradingError
 from bus.messages import Bar, LinkChanged, Quote, SubmitOrder, VenueCommand
 from bus.values import NS_PER_MS, NS_PER_S, Instrument
 
@@ -48,6 +48,7 @@ POLL_S = 20
 ANSWER_S = 10
 """A poll that takes longer than this means that the link is dead."""
 SILENT_S = 60
+NO_ANSWER = "NO_ANSWER"
 _FIRST_PRICE_S = 5
 
 
@@ -146,13 +147,24 @@ class LiveVenue:
                     await self._connection.start()
                 await self._sign_in.first()
                 catalogue = await read_catalogue(self._connection.request, self._account_id, self._symbols)
+            except Refused as refused:
+                if refused.code != NO_ANSWER:
+                    raise
+                await self._connection.drop(f"the login had no answer: {refused}")
+                continue
             except (SessionLost, NotSent, RateLimited) as error:
+                await self._drop_if_silent(error)
                 self._note(f"the broker cannot be reached ({error}); trying again in {pause_s(attempt):g} s")
                 await asyncio.sleep(pause_s(attempt))
                 continue
             self._take(catalogue)
             return catalogue.terms
         raise SessionLost("the broker cannot be reached")
+
+    async def _drop_if_silent(self, error: Exception) -> None:
+        """A request that only reads and has no answer, on a link that stands: it only seems to."""
+        if isinstance(error, SessionLost):
+            await self._connection.drop(str(error))
 
     def _take(self, catalogue: Catalogue) -> None:
         """Use a catalogue; account and prices keep reading from the same tables."""
@@ -250,6 +262,8 @@ class LiveVenue:
                 self._recover()
             case events.AccountLost(code=code, text=text, next_step=step):
                 self._down(f"account {self._account_id} is logged out: {code} {text}".rstrip())
+                if code == NO_ANSWER:
+                    self._spawn(self._connection.drop("the login had no answer"))
                 self._spawn(self._sign_in.again(step))
             case events.NotUnderstood(fields=fields):
                 self._note(f"the broker sent values that this version does not know ({', '.join(fields)})")
@@ -353,6 +367,7 @@ class LiveVenue:
             except (SessionLost, NotSent) as error:
                 if self.state is State.DOWN:
                     return  # the next login begins again
+                await self._drop_if_silent(error)
                 reason = str(error)
             except (BrokerError, DataError) as error:
                 reason = str(error)

@@ -288,6 +288,8 @@ class Recovery(Fold):
             orders=tuple(orders),
             ts_event_ns=now_ns,
             ts_init_ns=now_ns,
+            deals_until_ns=self._begun_ms * NS_PER_MS,
+            balance_version=self._balance_version,
         )
 
     def _position_state(self, held: Holding, position: Any) -> PositionState:
@@ -389,12 +391,13 @@ class Recovery(Fold):
 
     def _resume_snapshot(self, snapshot: AccountSnapshot) -> None:
         """The first one made the book; a later one is the state from which deals may be missing."""
-        self.resumed = True
+        first, self.resumed = not self.resumed, True
         self.balance, self.money_digits = snapshot.balance, snapshot.money_digits
+        self._balance_version = snapshot.balance_version
         self.history_from_ms = max(self._newest_ms, snapshot.ts_event_ns // NS_PER_MS - _DAY_MS)
-        if self._holdings:
+        if not first:
             return
-        self._begun_ms = max((state.ts_open_ns // NS_PER_MS for state in snapshot.positions), default=0)
+        self._begun_ms, self._begun_version = snapshot.deals_until_ns // NS_PER_MS, snapshot.balance_version
         for state in snapshot.positions:
             held = self._hold(int(state.position_id), self._symbol_ids.get(state.symbol, 0), state.side)
             held.ours, held.client_order_id, held.swap = True, state.client_order_id, state.swap

@@ -67,7 +67,7 @@ STORM_S = 600
 WELL_S = 60
 PROTECTED_S = 5
 STALE_S = 1.5
-DARK_S = POLL_S + ANSWER_S + 5
+DARK_S = POLL_S + ANSWER_S + 15
 """A socket that carries nothing in one direction is given up after so long."""
 BASE_E5 = {"EURUSD": 112_000, "GBPUSD": 128_000, "USDJPY": 14_900_000}
 LOUD = ("half_open_up", "half_open_both", "silence", "hold", "refused", "unreachable", "close", "break_tls",
