@@ -42,8 +42,10 @@ class Fold(State):
 
     def _contained(self, deal: Dealt) -> bool:
         """Whether a deal was told, or is part of the state that the book began with."""
+        held = self._holdings.get(deal.position_id)
         return (
             all(name in self._deals for name, *_ in deal.parts())
+            or (held is not None and deal.ts_ms <= held.resumed_ms)
             or deal.ts_ms <= self._begun_ms
             or 0 < deal.balance_version <= self._begun_version
         )
@@ -51,6 +53,7 @@ class Fold(State):
     def _tell(self, held: Holding, deal: Dealt, now_ns: int) -> list[Told]:
         """Fold one deal, which is the next of its position."""
         order = self._orders.get(deal.order_id)
+        held.dealt_ms = max(held.dealt_ms, deal.ts_ms)
         if deal.closed_e2 and deal.opened_e2 and str(deal.deal_id) in self._deals:
             deal = deal.rest()
         opposes = held.volume_e2 > 0 and deal.side is not held.side
@@ -85,7 +88,7 @@ class Fold(State):
         apply(held, deal)
         if not held.volume_e2:
             held.strange.clear()
-        told = self._foreign_position(held, ns_of(deal.ts_ms), now_ns)
+        told = self._foreign_position(held, now_ns)
         if not deal.closed_e2:
             return told
         moved = BalanceMoved(
@@ -101,7 +104,7 @@ class Fold(State):
     def _adopt_position(self, held: Holding, now_ns: int) -> list[Told]:
         """An order of ours touches somebody's position (netted accounts): from now on it is ours with all its deals."""
         held.ours = True
-        gone = self._foreign_position(msgspec.structs.replace(held, volume_e2=0), now_ns, now_ns)
+        gone = self._foreign_position(msgspec.structs.replace(held, volume_e2=0), now_ns)
         trial = Holding(position_id=0, symbol_id=0, side=held.side)
         for deal in held.strange:
             apply(trial, deal)
@@ -307,7 +310,7 @@ class Fold(State):
             )
         )
 
-    def _foreign_position(self, held: Holding, ts_ns: int, now_ns: int) -> list[Told]:
+    def _foreign_position(self, held: Holding, now_ns: int) -> list[Told]:
         return self._foreign_state(
             ForeignChanged(
                 kind="position",
@@ -318,7 +321,7 @@ class Fold(State):
                 price_e5=held.price_e5,
                 charges=held.charges if held.volume_e2 else 0,
                 label=held.label,
-                ts_event_ns=ts_ns,
+                ts_event_ns=ns_of(held.dealt_ms),
                 ts_init_ns=now_ns,
             )
         )
@@ -386,8 +389,9 @@ class Fold(State):
             )
         ]  # fmt: skip
 
-    def _rebase(self, held: Holding, volume_e2: int, side: Side, price: float) -> None:
+    def _rebase(self, held: Holding, volume_e2: int, side: Side, price: float, updated_ms: int) -> None:
         """Let a position be as the venue says, deals or not."""
+        held.dealt_ms = max(held.dealt_ms, updated_ms)
         held.volume_e2, held.side = volume_e2, side
         # The broker's average may be finer than the unit; it is kept as it is.
         held.cost_e5 = Fraction(repr(price)) * 100_000 * volume_e2 if volume_e2 and price_e5_of(price) else Fraction(0)

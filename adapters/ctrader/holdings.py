@@ -85,6 +85,7 @@ class After(msgspec.Struct, frozen=True, kw_only=True):
 class Holding(msgspec.Struct, kw_only=True):
     """One position. `cost_e5` is the sum of volume_e2 * price_e5 of what is open; levels in 1/100000, 0 = none.
 
+    `dealt_ms` is the time of the last deal that is in it, `resumed_ms` the same as an earlier life's journal told it.
     `charges` is what the venue last said of commission and swap not yet booked.
     `waiting` are deals not told yet, oldest first; `strange` are deals of others, kept while the position is theirs.
     """
@@ -99,6 +100,8 @@ class Holding(msgspec.Struct, kw_only=True):
     cost_e5: Fraction = Fraction(0)
     swap: int = 0
     charges: int = 0
+    dealt_ms: int = 0
+    resumed_ms: int = 0
     stop_loss_e5: int = 0
     take_profit_e5: int = 0
     trails: bool = False

@@ -214,13 +214,13 @@ class Recovery(Fold):
             held, data = self._learn_position(position), position.tradeData
             side = side_of(data.tradeSide)
             if (held.volume_e2, held.side) != (data.volume, side) and rebase:
-                self._rebase(held, data.volume, side, position.price)
+                self._rebase(held, data.volume, side, position.price, position.utcLastUpdateTimestamp)
                 held.swap = money_of(position, "swap", self.money_digits)
                 held.waiting.clear()
             meets &= (held.volume_e2, held.side) == (data.volume, side)
             told += self._reconciled(held, position, now_ns, quiet=rebase)
             if not held.ours:
-                told += self._foreign_position(held, now_ns, now_ns)
+                told += self._foreign_position(held, now_ns)
         for held in self._holdings.values():
             if held.position_id in theirs:
                 continue
@@ -228,7 +228,7 @@ class Recovery(Fold):
                 held.close(held.volume_e2, held.swap)
             meets &= not held.volume_e2
             if not held.ours:
-                told += self._foreign_position(held, now_ns, now_ns)
+                told += self._foreign_position(held, now_ns)
         meets &= self._orders_meet(reconcile, rebase=rebase)
         if not (meets or rebase):
             self.needs_recovery = True
@@ -385,6 +385,7 @@ class Recovery(Fold):
             return
         held = self._hold(int(fact.subject), self._symbol_ids.get(fact.symbol, 0), fact.side)
         held.label, held.charges = fact.label, fact.charges
+        held.dealt_ms = held.resumed_ms = max(held.resumed_ms, fact.ts_event_ns // NS_PER_MS)
         held.close(held.volume_e2, held.swap)
         if fact.volume_e2:
             held.open(fact.side, fact.volume_e2, fact.price_e5)

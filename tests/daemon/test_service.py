@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from adapters.ctrader.keys import KEY_CREDENTIAL, SECRET_CREDENTIAL
 from bus.errors import ConfigError, InvariantBroken
 from daemon.service import EX_CONFIG, Notifier, Watchdog, exit_status
 from daemon.status import Status
 from tests.harness import records as r
 
-UNIT = Path(__file__).parents[2] / "systemd" / "plimsoll.service"
+UNITS = Path(__file__).parents[2] / "systemd"
+UNIT, BROKER_UNIT = UNITS / "plimsoll.service", UNITS / "plimsoll@.service"
+COMMANDS = {UNIT: "paper --headless --pace real", BROKER_UNIT: "run --mode %i --headless"}
 
 
 class Listener:
@@ -114,25 +117,34 @@ def test_a_wrong_configuration_ends_with_the_status_that_prevents_a_restart():
     assert exit_status(ConfigError("x")) == EX_CONFIG
     assert exit_status(InvariantBroken("x")) == 1
     assert exit_status(None) == 0
-    assert f"RestartPreventExitStatus={EX_CONFIG}" in UNIT.read_text().splitlines()
+    for unit in COMMANDS:
+        assert f"RestartPreventExitStatus={EX_CONFIG}" in unit.read_text().splitlines()
 
 
-def test_the_unit_names_the_command_and_the_places_that_exist():
-    settings = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"^[A-Z]\w+=", line))
+@pytest.mark.parametrize("unit", COMMANDS, ids=lambda unit: unit.name)
+def test_the_unit_names_the_command_and_the_places_that_exist(unit):
+    settings = dict(line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"^[A-Z]\w+=", line))
 
     assert settings["Type"] == "notify"
-    assert settings["ExecStart"].startswith("/opt/plimsoll/.venv/bin/plimsoll paper --headless --pace real")
+    assert settings["ExecStart"].startswith(f"/opt/plimsoll/.venv/bin/plimsoll {COMMANDS[unit]}")
     assert settings["StateDirectory"] == "plimsoll"
     assert float(settings["WatchdogSec"]) > 0
 
 
-@pytest.fixture
-def analyze(tmp_path):
+def test_secrets_reach_the_broker_unit_as_encrypted_credentials_under_the_names_that_are_read():
+    lines = BROKER_UNIT.read_text().splitlines()
+
+    for name in (KEY_CREDENTIAL, SECRET_CREDENTIAL):
+        assert f"LoadCredentialEncrypted={name}" in lines
+
+
+@pytest.fixture(params=COMMANDS, ids=lambda unit: unit.name)
+def analyze(request, tmp_path):
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed")
-    copy = tmp_path / "plimsoll.service"
-    copy.write_text(UNIT.read_text().replace("/opt/plimsoll/.venv/bin/plimsoll", sys.executable).replace(
+    copy = tmp_path / request.param.name.replace("@", "@demo")
+    copy.write_text(request.param.read_text().replace("/opt/plimsoll/.venv/bin/plimsoll", sys.executable).replace(
         "file:///opt/plimsoll/README.md", "https://example.org/"))  # fmt: skip
 
     def run(*arguments):
