@@ -104,12 +104,14 @@ class Fold(State):
     def _adopt_position(self, held: Holding, now_ns: int) -> list[Told]:
         """An order of ours touches somebody's position (netted accounts): from now on it is ours with all its deals."""
         held.ours = True
+        last = self._foreign.get(f"position {held.position_id}")
         gone = self._foreign_position(msgspec.structs.replace(held, volume_e2=0), now_ns)
         trial = Holding(position_id=0, symbol_id=0, side=held.side)
         for deal in held.strange:
             apply(trial, deal)
         if (trial.volume_e2, trial.cost_e5) != (held.volume_e2, held.cost_e5):
-            return [*gone, self._adopted_whole(held, now_ns)]
+            # What it has been charged may have grown by the very deal that is told next.
+            return [*gone, self._adopted_whole(held, last[3] if last else held.charges, now_ns)]
         strange, held.strange = held.strange, []
         booked = sum(deal.booked for deal in strange if deal.closed_e2)
         if booked:  # the balance was told of it; the deals tell it once more, as ours
@@ -128,7 +130,7 @@ class Fold(State):
         held.volume_e2, held.cost_e5 = 0, Fraction(0)
         return [*gone, *(fact for deal in strange for fact in self._facts(held, deal, None, now_ns))]
 
-    def _adopted_whole(self, held: Holding, now_ns: int) -> OrderFilled:
+    def _adopted_whole(self, held: Holding, charges: int, now_ns: int) -> OrderFilled:
         """A position whose deals nobody here has seen (they came before this run, or a crash), told as one."""
         held.strange = []
         quote = self._quotes.get(self._symbol(held.symbol_id))
@@ -144,7 +146,7 @@ class Fold(State):
             closing=False,
             cause="order",
             remaining_e2=held.volume_e2,
-            commission=held.charges,
+            commission=charges,
             gross_profit=0,
             booked_commission=0,
             booked_swap=0,
