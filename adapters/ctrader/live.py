@@ -221,7 +221,7 @@ class LiveVenue:
     def request_snapshot(self, now_ns: int) -> None:
         """See `Venue.request_snapshot`."""
         del now_ns
-        if self.state is not State.UP:
+        if self.state is not State.UP or self._publish is None:
             raise NotSent(f"the way to account {self._account_id} is {self.state.value}")
         self._settle()
 
@@ -233,15 +233,15 @@ class LiveVenue:
     def disconnect(self) -> None:
         """See `Venue.disconnect`; the socket is closed by `close`."""
         self._publish = None
+        self.state = State.DOWN
+        for task in self._tasks:
+            task.cancel()
 
     async def close(self) -> None:
         """End everything; safe to call at any time and twice."""
         self.disconnect()
-        tasks = [task for task in (*self._tasks, self._recovering, self._settling) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._connection.close()
 
     @property

@@ -24,6 +24,7 @@ from bus.messages import (
 )
 from bus.values import OrderType, Side, TimeInForce, default_instrument
 from tests.harness.exchange import NOON_NS
+from tests.harness.wired import Wired
 
 VOLUME_E2 = 1_000_000
 
@@ -61,7 +62,9 @@ class Bench:
         return self.published[start:]
 
     def order(self, name, side=Side.BUY, **given):
-        given = {"order_type": OrderType.MARKET, "volume_e2": VOLUME_E2, "reference_e5": 0, **given}
+        seen = next(m for m in reversed(self.published) if isinstance(m, Quote))
+        reference_e5 = seen.ask_e5 if side is Side.BUY else seen.bid_e5
+        given = {"order_type": OrderType.MARKET, "volume_e2": VOLUME_E2, "reference_e5": reference_e5, **given}
         return self.send(
             SubmitOrder(
                 client_order_id=name,
@@ -91,7 +94,12 @@ def simulated_exchange(*, hedged):
     return Bench(venue=venue, feed=venue.on_quote)
 
 
-BENCHES = {"simulated exchange": simulated_exchange}
+def ctrader(*, hedged):
+    venue = Wired(hedged=hedged)
+    return Bench(venue=venue, feed=venue.on_quote)
+
+
+BENCHES = {"simulated exchange": simulated_exchange, "cTrader": ctrader}
 
 
 @pytest.fixture(params=[(name, hedged) for name in BENCHES for hedged in (True, False)], ids=str)
@@ -100,7 +108,8 @@ def bench(request):
     made = BENCHES[name](hedged=hedged)
     made.connect()
     made.price(110_000)
-    return made
+    yield made
+    getattr(made.venue, "close", lambda: None)()
 
 
 def of(published, kind):
