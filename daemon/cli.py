@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import auth, ctrader, machine, probe, records, trading
+from daemon.commands import auth, ctrader, data, machine, probe, records, trading
 from daemon.commands.common import EXIT_FAILED
 
 EXIT_CONFIG = 78
@@ -23,7 +23,7 @@ VERSION = "0.1.0"
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(VERSION, prog_name="plimsoll")
 def cli() -> None:
-    r"""Plimsoll trades foreign exchange on forecasts whose uncertainty is measured.
+    """Plimsoll trades foreign exchange on forecasts whose uncertainty is measured.
 
     \b
     Start here:
@@ -35,7 +35,7 @@ def cli() -> None:
 
     Trading foreign exchange on margin can lose more than you paid in. Nothing here is advice, and no profit is
     promised.
-    """
+    """  # noqa: D301 (click keeps the lines of a paragraph that begins so)
 
 
 for command in (
@@ -52,6 +52,7 @@ for command in (
     trading.resume,
     ctrader.venue,
     probe.ctrader_group,
+    data.data_group,
     auth.auth_group,
     machine.doctor,
     machine.config_group,

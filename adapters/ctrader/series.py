@@ -7,6 +7,7 @@ in both time and price; bid and ask are asked for on their own and merged here.
 from typing import Any
 
 import numpy as np
+from google.protobuf.unknown_fields import UnknownFieldSet
 from numpy.typing import NDArray
 
 from adapters.ctrader.messages import model, openapi
@@ -18,7 +19,10 @@ from bus.values import NS_PER_MS, Instrument
 
 BID, ASK = 1, 2
 LATEST_MS = 2_147_483_646_000
-_NEVER_NS = 2**62
+NEVER_NS = 2**62
+"""A time that does not come: no bar forms then."""
+_M1 = 1
+_HAS_MORE = 7
 _DAY_MS = 86_400_000
 
 WINDOW_MS = (
@@ -56,6 +60,16 @@ def ticks_request(account_id: int, symbol_id: int, quote_type: int, from_ns: int
     return openapi.ProtoOAGetTickDataReq(
         ctidTraderAccountId=account_id, symbolId=symbol_id, type=quote_type, fromTimestamp=start, toTimestamp=stop
     )
+
+
+def newest_bar_request(account_id: int, symbol_id: int, now_ns: int) -> Any:
+    """Ask for the newest minute there is, however old: a count is answered back from the end, whatever the start says.
+
+    Two are asked for, because a request for N bars may yield N - 1.
+    """
+    request = bars_request(account_id, symbol_id, _M1, now_ns - WINDOW_MS[_M1] * NS_PER_MS, now_ns)
+    request.count = 2
+    return request
 
 
 def deals_request(account_id: int, from_ns: int, to_ns: int) -> Any:
@@ -109,7 +123,14 @@ def period_of(period_ns: int) -> int:
     )
 
 
-def bar_series(response: Any, instrument: Instrument, period: int, now_ns: int) -> BarSeries:
+def has_more(response: Any) -> bool:
+    """Whether an answer says that it was cut. Old bindings have no name for it in answers with bars."""
+    if "hasMore" in response.DESCRIPTOR.fields_by_name:
+        return bool(response.hasMore)
+    return any(field.field_number == _HAS_MORE and bool(field.data) for field in UnknownFieldSet(response))
+
+
+def bar_series(response: Any, symbol: str, period: int, now_ns: int) -> BarSeries:
     """Decode a `ProtoOAGetTrendbarsRes`; may be empty.
 
     The period is the request's (bars leave it unset). A high below the body is repaired: high = max(open, close, low +
@@ -136,9 +157,9 @@ def bar_series(response: Any, instrument: Instrument, period: int, now_ns: int) 
     low = columns[:, 1]
     opens, closes = low + columns[:, 2], low + columns[:, 4]
     if np.any(low <= 0):
-        raise DataError(f"{instrument.symbol}: a bar with a low of {int(low.min())}")
+        raise DataError(f"{symbol}: a bar with a low of {int(low.min())}")
     return BarSeries(
-        symbol=instrument.symbol,
+        symbol=symbol,
         period_ns=period_ns,
         ts_open_ns=columns[:, 0] * NS_PER_MINUTE,
         open_e5=opens,
@@ -157,7 +178,7 @@ def bars_told(response: Any, instrument: Instrument, period: int) -> list[Bar]:
     Raises:
         DataError: as `bar_series`.
     """
-    series = bar_series(response, instrument, period, _NEVER_NS)
+    series = bar_series(response, instrument.symbol, period, NEVER_NS)
     columns = (series.ts_open_ns, series.open_e5, series.high_e5, series.low_e5, series.close_e5, series.quotes)
     return [
         Bar(

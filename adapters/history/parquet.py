@@ -3,9 +3,12 @@
 Column names are those of the generic CSV. Metadata may give ``symbol``, ``side`` (bid, ask) and ``granularity`` (M1,
 H1). Times are timestamps, or integers since 1970 in seconds, milli-, micro- or nanoseconds. Clock: UTC; a timestamp
 column with a zone is UTC whatever the clock says.
+
+What `encode` writes, the reader reads as the same integers; equal series and metadata give equal bytes.
 """
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from adapters.history.columns import Rows, bars_piece, ticks_piece
 from adapters.history.contract import Head, Options, Piece, SideName, Source
 from adapters.history.headers import Layout, layout_of
 from bus.errors import DataError
-from bus.series import Column
+from bus.series import BarSeries, Column, TickSeries
 from bus.values import LARGEST, PRICE_SCALE
 
 _MAGIC = b"PAR1"
@@ -55,17 +58,58 @@ class Parquet:
             wanted = _columns(layout)
             table = file.read(columns=[file.schema_arrow.names[column] for column in wanted])
             columns = {column: table.column(i) for i, column in enumerate(wanted)}
-            metadata = {
-                key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
-                for key, value in (file.schema_arrow.metadata or {}).items()
-            }
-            return _piece(source, options, layout, columns, metadata)
+            return _piece(source, options, layout, columns, _words(file.schema_arrow.metadata))
         except DataError:
             raise
         except Exception as error:
             # pyarrow raises its own kinds, OSError, ValueError, KeyError, NotImplementedError … on damaged input.
             text = str(error).split("\n", 1)[0][:120]
             raise source.error(0, f"damaged or unusual Parquet ({text})") from error
+
+
+def encode(series: BarSeries | TickSeries, metadata: dict[str, str]) -> bytes:
+    """A Parquet file of one-sided bars, or of ticks; it may have no rows.
+
+    Args:
+        series: bars without their ask side, or ticks.
+        metadata: kept in the file; ``symbol``, ``side`` and ``granularity`` are what the reader looks for.
+    """
+    import pyarrow as pa  # here, because the daemon must start without pyarrow
+    from pyarrow.parquet import write_table
+
+    times, prices = (
+        (series.ts_ns, {"bid": series.bid_e5, "ask": series.ask_e5})
+        if isinstance(series, TickSeries)
+        else (
+            series.ts_open_ns,
+            {"open": series.open_e5, "high": series.high_e5, "low": series.low_e5, "close": series.close_e5},
+        )
+    )
+    columns: dict[str, Any] = {"ts": pa.array(times, pa.timestamp("ns", tz="UTC"))}
+    columns |= {name: column / PRICE_SCALE for name, column in prices.items()}
+    if isinstance(series, BarSeries):
+        columns["volume"] = series.quotes
+    out = io.BytesIO()
+    write_table(pa.table(columns).replace_schema_metadata(metadata), out, compression="zstd")
+    return out.getvalue()
+
+
+def described(path: Path) -> tuple[int, dict[str, str]]:
+    """Rows and metadata of a Parquet file, without reading its columns.
+
+    Raises:
+        DataError: it is none, or damaged.
+    """
+    try:
+        file = _open(path)
+        return file.metadata.num_rows, _words(file.schema_arrow.metadata)
+    except Exception as error:
+        # pyarrow raises its own kinds, OSError, ValueError … on damaged input.
+        raise DataError(f"{path}: damaged or no Parquet ({str(error).splitlines()[0][:120]})") from error
+
+
+def _words(metadata: dict[bytes, bytes] | None) -> dict[str, str]:
+    return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in (metadata or {}).items()}
 
 
 def _open(file: Any) -> Any:

@@ -1,29 +1,25 @@
 """`plimsoll auth`: let Plimsoll act for a broker's account, see how long it may, and end it."""
 
 import asyncio
-import contextlib
 import os
-import signal
 import sys
 import webbrowser
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from bus.errors import ConfigError, Refused
 from bus.values import NS_PER_S
+from daemon.commands.broker import run
 from daemon.commands.common import EXIT_FAILED, Settings, emit, with_settings
 from daemon.config import Config
 
 if TYPE_CHECKING:
     from adapters.ctrader.grants import Answer, Grant, Issued, Tokens
     from adapters.ctrader.secret import Secret
-
-_T = TypeVar("_T")
 
 
 @click.group("auth")
@@ -56,10 +52,10 @@ def login(settings: Settings, *, no_browser: bool, no_spare: bool, timeout_s: in
     """
     config = settings.load()
     if source is not None:
-        _run(_log_in_from(config, source))
+        run(_log_in_from(config, source))
         click.echo('{"logged_in":true,"spare":false}' if settings.as_json else "logged in, without a spare")
         return 0
-    spare = _run(_login(config, browser=not no_browser, spare=not no_spare, timeout_s=timeout_s))
+    spare = run(_login(config, browser=not no_browser, spare=not no_spare, timeout_s=timeout_s))
     if settings.as_json:
         emit({"logged_in": True, "spare": spare})
     else:
@@ -250,7 +246,7 @@ def refresh(settings: Settings) -> int:
     if store is None:
         raise LoginNeeded("nobody is logged in; run `plimsoll auth login`")
     keeper = open_keeper(config, store)
-    _run(keeper.refresh())
+    run(keeper.refresh())
     tokens = store.peek()
     assert tokens is not None
     assert tokens.active is not None
@@ -270,7 +266,7 @@ def logout(settings: Settings) -> int:
     from daemon.consent import places, remove_store
 
     config = settings.load()
-    removed = _run(remove_store(config))
+    removed = run(remove_store(config))
     if settings.as_json:
         emit({"removed": removed})
     else:
@@ -280,19 +276,3 @@ def logout(settings: Settings) -> int:
 
 def _when(ts_ns: int) -> str:
     return datetime.fromtimestamp(ts_ns // NS_PER_S, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run to the end; SIGTERM, like Ctrl-C, ends it where that loses nothing."""
-
-    async def main() -> _T:
-        task = asyncio.current_task()
-        assert task is not None
-        with contextlib.suppress(NotImplementedError, RuntimeError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        raise click.Abort from None

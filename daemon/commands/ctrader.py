@@ -62,7 +62,7 @@ def venue(
     seed: int | None,
     faults: str | None,
 ) -> int:
-    r"""Run a cTrader server to trade against: recorded prices, simulated money, the real protocol.
+    """Run a cTrader server to trade against: recorded prices, simulated money, the real protocol.
 
     Two accounts, one hedged and one netted, 10 000.00 USD each. The market stands still until somebody subscribes to
     spots. Trust the certificate authority that the first line names. Stops on SIGTERM and Ctrl-C.
@@ -72,7 +72,7 @@ def venue(
       plimsoll venue --pace 60x
       plimsoll venue --data ~/ticks/eurusd --symbol EURUSD --json
       plimsoll venue --faults seed:42
-    """
+    """  # noqa: D301 (click keeps the lines of a paragraph that begins so)
     loaded = settings.load(
         data__path=None if path is None else str(path.resolve()),
         data__symbols=tuple(symbol.upper() for symbol in symbols),

@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from bus.errors import ConfigError, Refused
 from bus.values import NS_PER_MS
 from daemon.access import credentials
+from daemon.commands.broker import Broker, accounts_of, run, with_broker
 from daemon.commands.common import Settings, emit, with_settings
 from daemon.config import Config
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from adapters.ctrader.connection import Connection
     from adapters.ctrader.secret import Secret
 
-_HOSTS = {"demo": "demo.ctraderapi.com", "live": "live.ctraderapi.com"}
 _ROUND_TRIPS = 20
 _APART_S = 0.05  # 20 a second, below half of what the broker allows
 _SPOTS_S = 5
@@ -33,19 +31,10 @@ def ctrader_group() -> None:
 
 
 @ctrader_group.command("probe")
-@click.option("--host", envvar="PLIMSOLL_CTRADER_HOST", help="[default: the broker's, of ctrader.environment]")
-@click.option(
-    "--port", envvar="PLIMSOLL_CTRADER_PORT", type=click.IntRange(1, 65535), default=5035, show_default=True,
-    help="Of the protobuf protocol.",
-)  # fmt: skip
-@click.option(
-    "--ca-file", envvar="PLIMSOLL_CTRADER_CA_FILE", type=click.Path(path_type=Path, dir_okay=False),
-    help="A private authority to trust instead of the machine's.  [default: ctrader.ca_file]",
-)  # fmt: skip
-@click.option("--client-id", envvar="PLIMSOLL_CTRADER_CLIENT_ID", help="[default: ctrader.client_id]")
+@with_broker
 @with_settings
-def probe(settings: Settings, *, host: str | None, port: int, ca_file: Path | None, client_id: str | None) -> int:
-    r"""Connect, log in, count accounts and symbols, measure round trip and clock. Places nothing.
+def probe(settings: Settings, *, broker: Broker) -> int:
+    """Connect, log in, count accounts and symbols, measure round trip and clock. Places nothing.
 
     Logs in with what `plimsoll auth login` keeps, or with the environment variables PLIMSOLL_CTRADER_CLIENT_SECRET and
     PLIMSOLL_CTRADER_ACCESS_TOKEN; there are no options for these, because every user can read a command line.
@@ -54,11 +43,9 @@ def probe(settings: Settings, *, host: str | None, port: int, ca_file: Path | No
     Examples:
       plimsoll ctrader probe
       plimsoll ctrader probe --host 127.0.0.1 --port 5035 --ca-file ca.pem --json
-    """
+    """  # noqa: D301 (click keeps the lines of a paragraph that begins so)
     config = settings.load()
-    if ca_file is None and config.ctrader.ca_file:
-        ca_file = Path(config.ctrader.ca_file).expanduser()
-    told = asyncio.run(_probe(config, host or _HOSTS[config.ctrader.environment], port, ca_file, client_id))
+    told = run(_probe(config, broker))
     if settings.as_json:
         emit(told)
     else:
@@ -66,18 +53,12 @@ def probe(settings: Settings, *, host: str | None, port: int, ca_file: Path | No
     return 0
 
 
-async def _probe(
-    config: Config, host: str, port: int, ca_file: Path | None, client_id: str | None
-) -> dict[str, Any]:  # fmt: skip
+async def _probe(config: Config, broker: Broker) -> dict[str, Any]:
     from adapters.ctrader.connection import Connection
     from adapters.ctrader.events import Pushed
     from adapters.ctrader.messages import openapi
-    from adapters.ctrader.shell import Server
 
-    own = config.ctrader
-    known_as = client_id or own.client_id
-    if not known_as:
-        raise ConfigError("ctrader.client_id is empty; write the application's id there, or give --client-id")
+    server, known_as = broker.server(config), broker.known_as(config)
     secret, tokens = await credentials(config)
     token = await tokens.access_token()
     offsets_ms: list[int] = []
@@ -93,12 +74,12 @@ async def _probe(
             if len(offsets_ms) >= _SPOTS:
                 heard.set()
 
-    connection = Connection(Server(host, port, ca_file), known_as, secret, on_event=on_event)
+    connection = Connection(server, known_as, secret, on_event=on_event)
     try:
         began_ns = time.perf_counter_ns()
         await connection.start()
         connected_ms = (time.perf_counter_ns() - began_ns) / NS_PER_MS
-        accounts = await _accounts(connection, token, live=own.environment == "live")
+        accounts = await _accounts(connection, token, config)
         version, trips_ms = await _round_trips(connection)
         if subscription := _first_symbol(accounts):
             await connection.request(
@@ -111,8 +92,8 @@ async def _probe(
         await connection.close()
     trips_ms.sort()
     return {
-        "host": host,
-        "port": port,
+        "host": server.host,
+        "port": server.port,
         "version": version,
         "connect_ms": round(connected_ms, 3),
         "round_trip_ms": {
@@ -126,15 +107,13 @@ async def _probe(
     }
 
 
-async def _accounts(connection: "Connection", token: "Secret", *, live: bool) -> list[dict[str, Any]]:
+async def _accounts(connection: "Connection", token: "Secret", config: Config) -> list[dict[str, Any]]:
     """The accounts of the environment, logged in, each with its symbols."""
     from adapters.ctrader.messages import openapi
 
     listed = await connection.request(openapi.ProtoOAGetAccountListByAccessTokenReq(accessToken=token.reveal()))
     accounts: list[dict[str, Any]] = []
-    for each in listed.ctidTraderAccount:
-        if each.isLive != live:
-            continue
+    for each in accounts_of(list(listed.ctidTraderAccount), config):
         number: int = each.ctidTraderAccountId
         await connection.login(number, token)
         symbols = (await connection.request(openapi.ProtoOASymbolsListReq(ctidTraderAccountId=number))).symbol
@@ -150,9 +129,6 @@ async def _accounts(connection: "Connection", token: "Secret", *, live: bool) ->
                 "symbol_id": preferred.symbolId if preferred is not None else None,
             }
         )
-    if not accounts:
-        kind = "live" if live else "demo"
-        raise Refused("NO_ACCOUNT", f"this login covers no {kind} account; see ctrader.environment")
     return accounts
 
 

@@ -62,7 +62,7 @@ def paper(
     port: int | None,
     no_web: bool,
 ) -> int:
-    r"""Run a paper trading day: real prices, simulated exchange, measured truth.
+    """Run a paper trading day: real prices, simulated exchange, measured truth.
 
     Trains the default models where none fit, then trades the last fifth of the data through the whole core and
     writes a report. An unfinished run in the state directory is continued exactly where it stopped; the same seed
@@ -73,7 +73,7 @@ def paper(
       plimsoll paper
       plimsoll paper --pace 3600x
       plimsoll paper --data ~/ticks/eurusd --symbol EURUSD --headless --json
-    """
+    """  # noqa: D301 (click keeps the lines of a paragraph that begins so)
     from daemon.app import PaperOptions, run_paper
     from daemon.paperday import conclude, print_conclusion
 

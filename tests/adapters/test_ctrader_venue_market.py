@@ -137,6 +137,18 @@ def test_ticks_come_newest_first_as_differences_of_time_and_price():
     assert wide.errorCode == "INCORRECT_BOUNDARIES"
 
 
+def test_where_a_window_begins_is_no_tick_unless_the_price_moved_there():
+    desk = Desk()
+    for bid in (112_000, 112_000, 112_000, 112_005):
+        desk.quote(bid, bid + 3)
+    client, now = desk.client(), desk.venue.market_ns // MS
+    window = {"account": HEDGED, "symbolId": 1, "type": model.BID, "toTimestamp": now}
+    rows = client.ask("GetTickDataReq", **window, fromTimestamp=now - 1_000).tickData
+    assert [(row.timestamp, row.tick) for row in rows] == [(now, 112_005)]
+    rows = client.ask("GetTickDataReq", **window, fromTimestamp=now - 60_000).tickData
+    assert [(row.timestamp, row.tick) for row in rows] == [(now, 112_005), (-3_000, -5)]
+
+
 def test_deals_and_orders_are_listed_newest_first_in_pages_and_linked():
     desk = Desk(limits=Limits(rows_per_response=2, requests_per_s=1_000, history_per_s=1_000))
     desk.quote(112_569, 112_571)

@@ -126,7 +126,7 @@ def test_history_bars_are_repaired_and_the_forming_one_is_dropped():
     response = openapi.ProtoOAGetTrendbarsRes(ctidTraderAccountId=1, period=1, timestamp=0)
     response.trendbar.add(volume=1, low=100, deltaOpen=5, deltaHigh=0, deltaClose=0, utcTimestampInMinutes=1)
     response.trendbar.add(volume=1, low=100, deltaOpen=5, deltaHigh=9, deltaClose=1, utcTimestampInMinutes=2)
-    found = series.bar_series(response, EURUSD.instrument, 1, 150_000_000_000)
+    found = series.bar_series(response, "EURUSD", 1, 150_000_000_000)
     assert (len(found), found.high_e5[0], found.close_e5[0]) == (1, 105, 100)
     found.check()
 

@@ -138,7 +138,9 @@ class Tape:
         prices = bids if bid else asks
         if not len(prices):
             return [], False
-        changed = np.flatnonzero(np.concatenate(([True], prices[1:] != prices[:-1])))[::-1]
+        first = int(np.searchsorted(np.frombuffer(self._ts, np.int64), from_ns))
+        before = (self._bid if bid else self._ask)[first - 1] if first else 0  # where a window begins changes no price
+        changed = np.flatnonzero(np.diff(prices, prepend=before))[::-1]
         chosen = changed[:limit]
         return list(zip(times[chosen].tolist(), prices[chosen].tolist(), strict=True)), len(changed) > limit
 
