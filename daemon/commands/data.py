@@ -15,7 +15,7 @@ from bus.errors import ConfigError
 from bus.values import NS_PER_MS, NS_PER_S
 from daemon.commands.broker import Broker, accounts_of, credentials, run, with_broker
 from daemon.commands.common import Settings, console_for, emit, with_settings
-from daemon.config import Config, state_dir
+from daemon.config import Config
 
 if TYPE_CHECKING:
     from adapters.ctrader.download import Plan
@@ -103,7 +103,7 @@ def fetch(
         granularity=name,
         period=period,
         span=_span(start, end),
-        folder=(out or state_dir(config) / "data" / name).expanduser().absolute(),
+        folder=(out or _own_folder(settings, name)).expanduser().absolute(),
         account_id=account_id,
         patience_s=patience_s,
     )
@@ -134,6 +134,12 @@ def _granularity(text: str) -> tuple[str, int | None]:
         raise ConfigError(f"--granularity {text}: months have no fixed length; fetch D1 and add them up")
     known = " ".join(name for name, number in PERIOD_NAMES.items() if number in PERIODS_NS)
     raise ConfigError(f"--granularity {text}: the broker has no such bars; write one of {known}, or ticks")
+
+
+def _own_folder(settings: Settings, granularity: str) -> Path:
+    state = settings.open_state()
+    state.create()  # readable by its owner alone, which a folder made on the way would not be
+    return state.folder / "data" / granularity
 
 
 def _span(start: datetime, end: datetime | None) -> "Span":
@@ -202,7 +208,7 @@ async def _fetch(config: Config, broker: Broker, wish: _Wish, *, as_json: bool) 
             else:
                 _say(told)
     finally:
-        shown.close()
+        shown.end()
         await line.close()
 
 
@@ -294,13 +300,10 @@ class _Shown:
             self._progress.update(self._task, now=f"waiting: {why}")
 
     def end(self) -> None:
-        """A symbol is done."""
+        """A symbol is done, or it is all over: leave the terminal as it was."""
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
         self._progress.stop()
 
 
@@ -309,7 +312,7 @@ def _say(told: dict[str, Any]) -> None:
     been = f", {told['rows'] - told['fetched']:,} of them there before" if told["resumed_from"] else ""
     click.echo(
         f"{told['symbol']}: {told['rows']:,} {what} from {told['from']} to {told['complete_to']}{been}; "
-        f"{told['files']} files, {told['requests']} requests"
+        f"{told['files']} file{'s' * (told['files'] != 1)}, {told['requests']} request{'s' * (told['requests'] != 1)}"
     )
     if told["complete_to"] != told["to"]:
         click.echo(f"{told['symbol']}: after {told['complete_to']} nothing is complete at the broker yet", err=True)

@@ -18,7 +18,7 @@ from adapters.ctrader.wire import PERIODS_NS
 from adapters.history.spans import Span, missing, union
 from bus.calendar import to_ns
 from bus.errors import DataError
-from bus.values import NS_PER_DAY, NS_PER_MS, NS_PER_S
+from bus.values import NS_PER_HOUR, NS_PER_MS, NS_PER_S
 
 MS = NS_PER_MS
 DAY_MS = 86_400_000
@@ -219,6 +219,52 @@ def test_two_ticks_of_one_millisecond_on_two_pages_are_one_row_with_the_newer_pr
     assert found == [(moment, 100_003, 100_010)]
 
 
+def test_a_days_first_quote_rests_on_a_price_of_the_week_before_that_day_and_on_none_before():
+    for age_ms, rows in ((7 * DAY_MS, 1), (7 * DAY_MS + 1, 0)):
+        moment = START_MS + 20 * 3_600_000
+        sides = {1: [(START_MS - age_ms, 100_001)], 2: [(moment, 100_010)]}
+        for hour in (0, 12):
+            span = Span((START_MS + hour * 3_600_000) * MS, (START_MS + DAY_MS) * MS)
+            broker = Broker(lambda low, high: high, sides=sides)
+            found = download(broker, span, lambda gap: TickPlan(1, 1, "EURUSD", gap), lambda low, high: high)
+            assert found == [(moment, 100_001, 100_010)] * rows
+
+
+# --- how much is asked --------------------------------------------------------------------------------------------
+
+
+def whole_pages(low, high):
+    """A server that cuts at its limit and does nothing else."""
+    return high
+
+
+def test_bars_cost_a_request_a_page():
+    bars = [(START_MS + minute * MINUTE_MS, 100_000) for minute in range(40)]
+    broker = Broker(whole_pages, bars=bars)  # four to a page
+    found = download(broker, Span(START_MS * MS, (START_MS + 40 * MINUTE_MS) * MS),
+                     lambda gap: BarPlan(1, 1, "EURUSD", 1, gap), whole_pages)  # fmt: skip
+
+    assert len(found) == 40
+    assert broker.asked == 10  # the oldest bar opens where the span begins, so nothing can be before it
+
+
+def test_ticks_cost_a_request_a_page_and_side_and_days_are_handed_out_on_the_way():
+    sides = {
+        number: [(START_MS - DAY_MS + tick * 3_600_000, 100_000 + tick % 5 + 9 * number) for tick in range(96)]
+        for number in (1, 2)
+    }
+    broker, plan = (
+        Broker(whole_pages, sides=sides),
+        TickPlan(1, 1, "EURUSD", Span(START_MS * MS, (START_MS + 3 * DAY_MS) * MS)),
+    )
+    days = []
+    while (request := plan.request()) is not None:
+        days += [(span, broker.asked) for span, _ in plan.take(broker.answer(request))]
+
+    assert broker.asked == 2 * (72 // 4 + 1)  # and one each for the price before the span
+    assert [asked for _, asked in days] == [14, 26, 38]
+
+
 # --- servers that lie ---------------------------------------------------------------------------------------------
 
 
@@ -252,6 +298,16 @@ def test_a_server_that_makes_no_sense_ends_a_download_too_and_gets_nothing_count
     assert kept.spans == (span,)
 
 
+def test_a_server_that_always_tells_the_newest_does_not_pass_for_one_that_has_nothing_older():
+    plan = BarPlan(1, 1, "EURUSD", 9, Span(START_MS * MS, (START_MS + 300 * DAY_MS) * MS))
+    answer = openapi.ProtoOAGetTrendbarsRes(ctidTraderAccountId=1, period=9, timestamp=0)
+    answer.trendbar.add(volume=1, low=5, utcTimestampInMinutes=(START_MS + 400 * DAY_MS) // MINUTE_MS)
+    for _ in range(6):
+        assert plan.take(answer) == []
+    with pytest.raises(DataError, match="contradict themselves"):
+        plan.take(answer)
+
+
 def test_nothing_and_more_to_come_shortens_the_window_and_is_an_error_in_the_end():
     plan = BarPlan(1, 1, "EURUSD", 9, Span(START_MS * MS, (START_MS + 300 * DAY_MS) * MS))
     answer = openapi.ProtoOAGetTrendbarsRes(ctidTraderAccountId=1, period=9, timestamp=0)
@@ -272,22 +328,21 @@ def test_nothing_and_more_to_come_shortens_the_window_and_is_an_error_in_the_end
 @given(
     st.sampled_from(sorted(PERIODS_NS)),
     st.sampled_from(
-        [datetime(2024, 3, 9, tzinfo=UTC), datetime(2024, 11, 2, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)]
+        [datetime(2024, 3, 10, tzinfo=UTC), datetime(2024, 11, 3, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)]
     ),
-    st.integers(0, 14 * 24 * 60),
-    st.integers(0, 14 * 24 * 60),
+    st.integers(-3 * 24, 3 * 24),
+    st.integers(-130, 200),
 )
 def test_no_bar_counts_as_complete_while_it_may_still_change_in_the_nights_of_the_clock_change_too(
-    period, around, minute, other
+    period, around, hour, minutes_after
 ):
-    newest_ns = to_ns(around) + minute * 60 * NS_PER_S
-    end_ns = complete_end_ns(period, newest_ns)
-    opens_ns = bar_open_ns(period, to_ns(around) - 3 * NS_PER_DAY + other * 60 * NS_PER_S)
-    if opens_ns < end_ns:
+    opens_ns = bar_open_ns(period, to_ns(around) + hour * NS_PER_HOUR)
+    newest_ns = opens_ns + PERIODS_NS[period] + minutes_after * 60 * NS_PER_S
+    complete = opens_ns < complete_end_ns(period, newest_ns)
+
+    if complete:
         assert bar_open_ns(period, newest_ns - 60 * NS_PER_S) > opens_ns, "it is the one that forms"
-    # And it does not wait for ever: what has ended two of its lengths and two hours ago counts.
-    if opens_ns + 2 * PERIODS_NS[period] + 2 * 3_600 * NS_PER_S <= newest_ns:
-        assert opens_ns < end_ns
+    assert complete or minutes_after <= 61, "it would wait for ever"
 
 
 def test_ticks_of_the_newest_minute_and_of_the_one_before_it_are_left_for_later():

@@ -220,7 +220,9 @@ def test_a_kill_at_any_step_leaves_the_folder_as_it_was_or_as_it_will_be(tmp_pat
                 archive_of(folder).store(second, WHOLE)
         if reaper.left > 0:
             break  # it was through before its turn to die came
+        there = (folder / "EURUSD" / "EURUSD_H1_2019.parquet").exists()
         archive = archive_of(folder)
+        assert not there or missing(Span(FROM, at(2020, 1, 1)), archive.covered) == (), "what is there is forgotten"
         for span in archive.covered:
             assert archive.count(span) == len(part(span))
         assert archive.count(Span(0, 2**62)) == sum(archive.count(span) for span in archive.covered), "unclaimed rows"
