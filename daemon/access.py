@@ -1,8 +1,10 @@
-"""Who we are at the broker: the application's secret and the account's tokens, from wherever they rest."""
+"""Where the broker is, and who we are there: the application's secret and the account's tokens, wherever they rest."""
 
 import os
+from pathlib import Path
 
 from adapters.ctrader.secret import Secret
+from adapters.ctrader.shell import Server
 from adapters.ctrader.signin import Tokens
 from bus.errors import ConfigError
 from daemon.config import Config
@@ -10,6 +12,16 @@ from daemon.consent import given_secret, open_keeper, open_store
 
 SECRET_VARIABLE = "PLIMSOLL_CTRADER_CLIENT_SECRET"  # noqa: S105 (a name)
 TOKEN_VARIABLE = "PLIMSOLL_CTRADER_ACCESS_TOKEN"  # noqa: S105 (a name)
+
+HOSTS = {"demo": "demo.ctraderapi.com", "live": "live.ctraderapi.com"}
+"""The broker's servers by environment."""
+
+
+def server_of(config: Config) -> Server:
+    """Where the accounts of the configured environment live."""
+    own = config.ctrader
+    ca_file = Path(own.ca_file).expanduser() if own.ca_file else None
+    return Server(own.host or HOSTS[own.environment], own.port, ca_file)
 
 
 class GivenToken:

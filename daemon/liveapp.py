@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -23,7 +22,7 @@ from bus.clock import Clock, ManualClock, SystemClock
 from bus.errors import ConfigError, DataError, InvariantBroken, Refused
 from bus.messages import AnyMessage, RunStarted
 from bus.values import NS_PER_MS, NS_PER_S
-from daemon.access import credentials
+from daemon.access import credentials, server_of
 from daemon.app import spread_model
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
@@ -39,7 +38,6 @@ from models.registry import Loaded, Registry
 
 Mode = Literal["demo", "live"]
 
-HOSTS = {"demo": "demo.ctraderapi.com", "live": "live.ctraderapi.com"}
 CONFIRMATION = "PLIMSOLL_LIVE_ACCOUNT"
 DEFAULT_PERIOD_S = 3_600
 
@@ -183,12 +181,6 @@ def _symbol(loaded: Loaded) -> str:
     return next(each.manifest.symbol for each in loaded.artifacts if each.model_id == loaded.active)
 
 
-def server_of(config: Config, mode: Mode) -> Server:
-    """Where the accounts of an environment live."""
-    own = config.ctrader
-    return Server(own.host or HOSTS[mode], own.port, Path(own.ca_file).expanduser() if own.ca_file else None)
-
-
 # --- the account -----------------------------------------------------------------------------------------------
 
 
@@ -199,7 +191,7 @@ async def _venue(
     """The account, connected and logged in."""
     own = config.ctrader
     secret, tokens = await credentials(config)
-    server = server_of(config, mode)
+    server = server_of(config)
     account_id = await _account_id(config, mode, server, secret, await tokens.access_token())
 
     def connect(on_event: Callable[[Event | Disconnected], None]) -> Connection:

@@ -32,6 +32,7 @@ import numpy as np
 from adapters.ctrader.series import (
     ASK,
     BID,
+    NEVER_NS,
     TICK_WINDOW_MS,
     WINDOW_MS,
     bar_series,
@@ -52,7 +53,6 @@ Part = tuple[Span, BarSeries | TickSeries]
 
 _MOST_HALVINGS = 6
 _LOOK_BACK_NS = TICK_WINDOW_MS * NS_PER_MS
-_FOR_EVER_NS = 2**62
 
 
 def complete_end_ns(period: int | None, newest_minute_ns: int) -> int:
@@ -194,7 +194,7 @@ class BarPlan:
 
     def take(self, response: Any) -> list[Part]:
         """Take the answer; what it proves is handed out at once."""
-        bars = bar_series(response, self._symbol, self._period, _FOR_EVER_NS)  # the span ends before the forming one
+        bars = bar_series(response, self._symbol, self._period, NEVER_NS)  # the span ends before the forming one
         known = self._pages.take(bars.ts_open_ns, more=has_more(response))
         if known.length_ns <= 0:
             return []

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from bus.calendar import to_datetime, to_ns
 from bus.errors import ConfigError
 from bus.values import NS_PER_MS, NS_PER_S
-from daemon.commands.broker import Broker, accounts_of, credentials, run, with_broker
+from daemon.commands.broker import Broker, accounts_of, run, with_broker
 from daemon.commands.common import Settings, console_for, emit, with_settings
 from daemon.config import Config
 
@@ -61,7 +61,9 @@ def data_group() -> None:
     "--out", type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the files, of one granularity.  [default: data/GRANULARITY in the state directory]",
 )  # fmt: skip
-@click.option("--account", "account_id", type=int, metavar="ID", help="Ask with this account.  [default: the first]")
+@click.option(
+    "--account", "account_id", type=int, metavar="ID", help="Ask with it.  [default: ctrader.account_id, or any]"
+)
 @click.option(
     "--patience", "patience_s", type=click.IntRange(1, 86_400), default=300, show_default=True,
     help="Seconds to go on without an answer.",
@@ -104,7 +106,7 @@ def fetch(
         period=period,
         span=_span(start, end),
         folder=(out or _own_folder(settings, name)).expanduser().absolute(),
-        account_id=account_id,
+        account_id=account_id or config.ctrader.account_id or None,
         patience_s=patience_s,
     )
     from adapters.history.archive import check_folder, locked
@@ -184,12 +186,13 @@ async def _fetch(config: Config, broker: Broker, wish: _Wish, *, as_json: bool) 
     from adapters.ctrader.fetch import Line
     from adapters.ctrader.messages import openapi
     from adapters.ctrader.symbols import light_symbols
+    from daemon.access import credentials
 
     server, known_as = broker.server(config), broker.known_as(config)
-    own = await credentials(config)
+    secret, tokens = await credentials(config)
     shown = _Shown(as_json=as_json)
     line = Line(
-        server, known_as, own.client_secret, await own.token(), renew=own.another, patience_s=wish.patience_s,
+        server, known_as, secret, await tokens.access_token(), renew=tokens.replace, patience_s=wish.patience_s,
         on_trouble=shown.trouble,
     )  # fmt: skip
     try:
@@ -217,7 +220,7 @@ def _account_id(accounts: Iterable[Any], wanted: int | None) -> int:
     if wanted is None:
         return ids[0]
     if wanted not in ids:
-        raise ConfigError(f"--account {wanted}: this login covers {', '.join(map(str, ids))}")
+        raise ConfigError(f"account {wanted}: this login covers {', '.join(map(str, ids))}")
     return wanted
 
 

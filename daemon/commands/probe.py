@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bus.values import NS_PER_MS
-from daemon.access import credentials
 from daemon.commands.broker import Broker, accounts_of, run, with_broker
 from daemon.commands.common import Settings, emit, with_settings
 from daemon.config import Config
@@ -57,6 +56,7 @@ async def _probe(config: Config, broker: Broker) -> dict[str, Any]:
     from adapters.ctrader.connection import Connection
     from adapters.ctrader.events import Pushed
     from adapters.ctrader.messages import openapi
+    from daemon.access import credentials
 
     server, known_as = broker.server(config), broker.known_as(config)
     secret, tokens = await credentials(config)

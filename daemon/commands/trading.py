@@ -142,7 +142,7 @@ def run_command(
     port: int | None,
     no_web: bool,
 ) -> int:
-    r"""Trade an account at the broker (cTrader) until stopped.
+    """Trade an account at the broker (cTrader) until stopped.
 
     Connects, reconciles with the broker, and goes on where the last run of this account stopped; the same command
     after a crash never doubles or loses an order. Needs models (`plimsoll train`) and a login (`plimsoll auth login`).
@@ -154,7 +154,7 @@ def run_command(
     Examples:
       plimsoll run --mode demo --config plimsoll.toml
       plimsoll run --mode demo --headless --json --on-stop flatten
-    """
+    """  # noqa: D301 (click keeps the lines of a paragraph that begins so)
     from daemon.liveapp import permitted, run_live
     from daemon.paperday import conclude, print_conclusion
     from daemon.surroundings import Look
