@@ -15,6 +15,7 @@ from adapters.ctrader.series import (
     WINDOW_MS,
     bars_request,
     bars_told,
+    has_more,
     period_of,
     reconcile_request,
 )
@@ -152,7 +153,7 @@ async def bars(
         answer = await ask(bars_request(account_id, specification.symbol_id, period, start_ns, stop_ns))
         told = bars_told(answer, specification.instrument, period)
         found.update((bar.ts_open_ns, bar) for bar in told)
-        if getattr(answer, "hasMore", False) and told:
+        if has_more(answer) and told:
             stop_ns = told[0].ts_open_ns - NS_PER_MS
         elif start_ns <= since_ns:
             break

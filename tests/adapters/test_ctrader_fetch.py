@@ -6,7 +6,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from adapters.ctrader import requests
+from adapters.ctrader import listing, requests
 from adapters.ctrader.download import BarPlan, TickPlan, complete_end_ns
 from adapters.ctrader.fetch import Line, answers, newest_minute_ns
 from adapters.ctrader.limits import Kind
@@ -27,6 +27,7 @@ from adapters.history.spans import Span
 from bus.errors import ConfigError, Refused, SessionLost
 from bus.values import NS_PER_HOUR, NS_PER_S, default_instrument
 from tests.harness.aio import run
+from tests.harness.ctrader_broker import specification_of
 
 ACCOUNT = 7
 H1 = 9
@@ -187,6 +188,18 @@ def test_a_server_that_takes_shorter_windows_only_is_asked_for_shorter_ones(hone
 
     found = run(story())
     assert found == honest[1]
+
+
+def test_a_gap_in_live_bars_is_filled_from_cut_answers_too(honest, tmp_path):
+    async def story():
+        async with serving(tmp_path) as server, line_to(server) as line:
+            await line.log_in(ACCOUNT)
+            return await listing.bars(
+                line.ask, ACCOUNT, specification_of(), NS_PER_HOUR, since_ns=SPAN.start_ns,
+                now_ns=SPAN.end_ns - NS_PER_HOUR,
+            )  # fmt: skip
+
+    assert [bar.ts_open_ns for bar in run(story())] == honest[0][0]
 
 
 def test_the_pace_is_one_that_the_server_never_refuses(tmp_path, monkeypatch):
