@@ -7,7 +7,7 @@ part begins:
 
     rows came         everything from the oldest of them on is known; the cursor moves there
     none came         the window is empty; the cursor moves to its beginning
-    none came, and the answer says that there are more, or has rows of another time only:
+    none came, and the answer says that there are more, or has rows of a later time only:
                       nothing is known; the window is halved, six times at most, then it is an error
 
 The next window ends just before the cursor and is as long as the broker allows, so a cut answer costs nothing but the
