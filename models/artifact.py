@@ -1,7 +1,8 @@
 """A trained model at rest: a folder of two files, verified before it is parsed. No pickle anywhere.
 
-Theory of operation. `weights.safetensors` holds every array: network, scaler, golden inputs and outputs, error
-percentiles. `manifest.json` holds the rest, and the sha256 of the weights. The model's id is its name and the first
+Theory of operation. `weights.safetensors` holds every array: network, golden inputs and outputs, error percentiles.
+`manifest.json` holds the rest: what the features are (their names, and a hash of the code that computes them), the
+scaler, and the sha256 of the weights. The model's id is its name and the first
 ten hex digits of the manifest's sha256, and is the folder's name: content decides it, no clock and no path does, so
 equal training gives an equal id, and any altered byte shows before anything is parsed. (The manifest therefore does
 not name its own id.) Loading then refuses unknown fields, another schema, other features, numbers that are not finite,
@@ -26,10 +27,11 @@ from bus.errors import ModelError
 from models import features
 from models.candles import CANDLES, PARTS
 from models.forward import Pipeline, pipeline_from
+from models.scalers import State
 
 Floats = NDArray[np.float64]
 
-SCHEMA = 1
+SCHEMA = 2
 CODE_VERSION = 1
 """Raised by hand when training or inference changes what a stored model means."""
 
@@ -78,6 +80,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         kind: `forecaster` (features to expected returns) or `detector` (windows of candles to themselves).
         name: the architecture's name.
         horizons: bars ahead, in the order of the outputs; empty for a detector.
+        feature_names: of `models.features`, in the order of the inputs; empty for a detector.
+        feature_hash: `features.schema_hash` of those names in the release that trained; empty for a detector.
+        scaler: how inputs were scaled, fitted on training rows.
         scores: a horizon, |actual - point| / sigma on the calibration split in time order; empty for a detector.
         baseline_scores: the same of the random walk on the same bars.
         files: sha256 of every other file of the folder.
@@ -92,6 +97,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     activation: str
     feature_hash: str
     feature_names: tuple[str, ...]
+    scaler: State
     seed: int
     code_version: int
     training: TrainingWindow
@@ -117,7 +123,7 @@ def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], go
     """Make an artifact of a trained pipeline: record golden outputs, hash, and pass every check a loader makes.
 
     Args:
-        manifest: `files` is filled in here.
+        manifest: `scaler` and `files` are filled in here.
         pipeline: what answers.
         extra: further arrays (a detector's `error_percentiles` and `candle_threshold`).
         golden_inputs: shape (g, k), a few inputs whose outputs every loader must reproduce.
@@ -125,10 +131,10 @@ def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], go
     Raises:
         ModelError: something is not finite or does not fit.
     """
-    tensors = pipeline.tensors() | dict(extra)
+    tensors = pipeline.net.tensors() | dict(extra)
     tensors |= {"golden_inputs": golden_inputs, "golden_outputs": pipeline(golden_inputs)}
     weights_bytes = save_tensors({name: np.ascontiguousarray(tensor, np.float64) for name, tensor in tensors.items()})
-    sealed = msgspec.structs.replace(manifest, files={WEIGHTS: _sha256(weights_bytes)})
+    sealed = msgspec.structs.replace(manifest, scaler=pipeline.scaler.state(), files={WEIGHTS: _sha256(weights_bytes)})
     manifest_bytes = msgspec.json.format(msgspec.json.encode(sealed), indent=1)
     return _parse(id_of(manifest.name, manifest_bytes), manifest_bytes, weights_bytes, "new artifact")
 
@@ -182,7 +188,7 @@ def _parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: st
         if tensor.dtype != np.float64 or not np.isfinite(tensor).all():
             raise ModelError(f"{where}: {name} holds numbers that are not finite float64; train again")
     try:
-        pipeline = pipeline_from(tensors, manifest.activation)
+        pipeline = pipeline_from(tensors, manifest.activation, manifest.scaler)
         _check_fit(manifest, tensors, pipeline)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
@@ -200,10 +206,10 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipe
     """Manifest, arrays and this release's code must belong together."""
     inputs, outputs = pipeline.net.weights[0].shape[0], pipeline.net.weights[-1].shape[1]
     if manifest.kind == "forecaster":
-        if manifest.feature_hash != features.schema_hash() or manifest.feature_names != features.NAMES:
+        if manifest.feature_hash != features.schema_hash(manifest.feature_names):
             raise ModelError("trained on other features than this release computes; train again")
         counts = {len(manifest.horizons), len(manifest.scores), len(manifest.baseline_scores), outputs}
-        if counts != {outputs} or outputs == 0 or min(manifest.horizons) < 1 or inputs != len(features.NAMES):
+        if counts != {outputs} or outputs == 0 or min(manifest.horizons) < 1 or inputs != len(manifest.feature_names):
             raise ModelError("inputs, outputs, horizons and scores do not fit each other; train again")
         for scores in (*manifest.scores, *manifest.baseline_scores):
             if not all(0.0 <= score < math.inf for score in scores):

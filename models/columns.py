@@ -16,7 +16,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Closed bid bars of one symbol, oldest first. All columns have shape (n,); `spread_e5` is 0 where unknown."""
+    """Closed bid bars of one symbol, oldest first. All columns have shape (n,).
+
+    `spread_e5` and `quotes` (price updates in the bar) are 0 where unknown.
+    """
 
     period_ns: int
     ts_open_ns: Ints
@@ -25,6 +28,7 @@ class Columns:
     low_e5: Ints
     close_e5: Ints
     spread_e5: Ints
+    quotes: Ints
 
     def __len__(self) -> int:
         """Number of bars."""
@@ -41,6 +45,7 @@ class Columns:
             low_e5=self.low_e5[part],
             close_e5=self.close_e5[part],
             spread_e5=self.spread_e5[part],
+            quotes=self.quotes[part],
         )
 
     def tail(self, bars: int) -> "Columns":
@@ -64,6 +69,7 @@ def from_request(request: ForecastRequested) -> Columns:
             low_e5=_ints(request.low_e5),
             close_e5=_ints(request.close_e5),
             spread_e5=_ints(request.spread_e5),
+            quotes=_ints(request.quotes),
         )
     except OverflowError as error:
         raise DataError(f"{where}: a number beyond 64 bits; ask again from clean bars") from error
@@ -86,6 +92,7 @@ def from_series(series: BarSeries) -> Columns:
         low_e5=series.low_e5,
         close_e5=series.close_e5,
         spread_e5=spread_e5,
+        quotes=series.quotes,
     )
     _check(columns, f"series of {series.symbol}")
     return columns
@@ -101,6 +108,7 @@ def join(older: Columns, newer: Columns) -> Columns:
         low_e5=np.concatenate((older.low_e5, newer.low_e5)),
         close_e5=np.concatenate((older.close_e5, newer.close_e5)),
         spread_e5=np.concatenate((older.spread_e5, newer.spread_e5)),
+        quotes=np.concatenate((older.quotes, newer.quotes)),
     )
 
 
@@ -111,7 +119,7 @@ def _ints(values: Sequence[int]) -> Ints:
 def _check(columns: Columns, where: str) -> None:
     n = len(columns)
     if any(len(column) != n for column in (columns.open_e5, columns.high_e5, columns.low_e5, columns.close_e5,
-                                           columns.spread_e5)):  # fmt: skip
+                                           columns.spread_e5, columns.quotes)):  # fmt: skip
         raise DataError(f"{where}: columns of different lengths; every bar needs every column")
     if columns.period_ns <= 0:
         raise DataError(f"{where}: bars of {columns.period_ns} ns; the period must be positive")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bus.errors import ModelError
+from models.scalers import AnyScaler, State, scaler_of
 
 Floats = NDArray[np.float64]
 
@@ -76,63 +77,29 @@ def dense_from(tensors: Mapping[str, Floats], activation: str) -> Dense:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scaler:
-    """Standardises inputs: (x - centre) * gain, held within +-limit.
-
-    A feature that never varied in training has gain 0: it is switched off, so that a constant that turns up with
-    another value later (a spread, say) cannot push the model where it has never been.
-    """
-
-    centre: Floats
-    gain: Floats
-    limit: float = 6.0
-
-    def __call__(self, inputs: Floats) -> Floats:
-        """Shape (n, k) to shape (n, k)."""
-        return np.clip((inputs - self.centre) * self.gain, -self.limit, self.limit)
-
-
-def fit_scaler(inputs: Floats, limit: float = 6.0) -> Scaler:
-    """The scaler of training inputs, shape (n, k): their mean and one over their standard deviation."""
-    deviation = inputs.std(axis=0)
-    flat = deviation < 1e-9
-    return Scaler(
-        centre=inputs.mean(axis=0), gain=np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, deviation)), limit=limit
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """Scaler and network, as an artifact stores them."""
 
-    scaler: Scaler
+    scaler: AnyScaler
     net: Dense
 
     def __call__(self, inputs: Floats) -> Floats:
         """Outputs of shape (n, m) for raw inputs of shape (n, k); NaN in, NaN out."""
         return self.net(self.scaler(inputs))
 
-    def tensors(self) -> dict[str, Floats]:
-        """The arrays by name, for an artifact."""
-        scaling = {"scaler_centre": self.scaler.centre, "scaler_gain": self.scaler.gain}
-        return self.net.tensors() | scaling | {"scaler_limit": np.array([self.scaler.limit])}
 
-
-def pipeline_from(tensors: Mapping[str, Floats], activation: str) -> Pipeline:
-    """The pipeline that `Pipeline.tensors` described.
+def pipeline_from(tensors: Mapping[str, Floats], activation: str, scaler: State) -> Pipeline:
+    """The pipeline whose `net.tensors()` and `scaler.state()` these are.
 
     Raises:
-        ModelError: an array is missing or has a shape that does not fit.
+        ModelError: an array is missing or has a shape that does not fit, or the scaler is not sound.
     """
-    net = dense_from(tensors, activation)
-    try:
-        centre, gain, limit = tensors["scaler_centre"], tensors["scaler_gain"], tensors["scaler_limit"]
-    except KeyError as error:
-        raise ModelError(f"no {error.args[0]} in the weights file; train the model again") from error
-    inputs = net.weights[0].shape[:1]
-    if centre.shape != inputs or gain.shape != inputs or limit.shape != (1,):
-        raise ModelError(f"a scaler of {centre.shape} for a network of {inputs} inputs; train the model again")
-    return Pipeline(scaler=Scaler(centre=centre, gain=gain, limit=float(limit[0])), net=net)
+    net, scaling = dense_from(tensors, activation), scaler_of(scaler)
+    if len(scaling) != net.weights[0].shape[0]:
+        raise ModelError(
+            f"a scaler of {len(scaling)} features for a network of {net.weights[0].shape[0]} inputs; train again"
+        )
+    return Pipeline(scaler=scaling, net=net)
 
 
 def _other(values: Floats, activation: str) -> Floats:

@@ -19,7 +19,7 @@ from bus.errors import TradingError
 from bus.messages import AnyMessage, Forecast, ForecastMissed, ForecastRequested, HorizonForecast, PatternSeen
 from models import candles, features, patterns, random_walk
 from models.artifact import Artifact
-from models.columns import Columns, Floats, from_request
+from models.columns import Columns, from_request
 from models.contract import Forecaster
 
 Answer = Forecast | ForecastMissed | PatternSeen
@@ -54,15 +54,15 @@ class Service:
         self.answered += 1
         try:
             columns = from_request(request)
-            row, sigma = features.latest(columns)
         except TradingError as error:
             return [self._miss(request, _ANY_MODEL, "error", str(error))]
         answers: list[Answer] = []
-        if len(columns) < features.WINDOW:
-            detail = f"{len(columns)} bars; {features.WINDOW} are needed"
+        market = features.Market(features.Inputs(columns=columns.tail(features.LONGEST)), newest=1)
+        if len(columns) < features.SIGMA_BARS:
+            detail = f"{len(columns)} bars; {features.SIGMA_BARS} are needed"
             answers.append(self._miss(request, random_walk.MODEL_ID, "no_history", detail))
         else:
-            close_e5 = int(columns.close_e5[-1])
+            close_e5, sigma = int(columns.close_e5[-1]), features.newest_sigma(market)
             answers.append(
                 self._guarded(
                     request, random_walk.MODEL_ID, lambda: random_walk.forecast(close_e5, sigma, request.horizons)
@@ -75,7 +75,7 @@ class Service:
             if manifest.kind == "detector":
                 answers += self._unusual(request, artifact, columns)
             else:
-                answers.append(self._forecast(request, artifact, columns, row, sigma))
+                answers.append(self._forecast(request, artifact, market))
         return answers + patterns.look(request, columns)
 
     async def answer_async(self, request: ForecastRequested) -> Sequence[AnyMessage]:
@@ -91,12 +91,11 @@ class Service:
             self._worker = None
         self._limits.restore_original_limits()
 
-    def _forecast(
-        self, request: ForecastRequested, artifact: Artifact, columns: Columns, row: Floats, sigma: float
-    ) -> Answer:
-        model_id, offered = artifact.model_id, artifact.manifest.horizons
-        if len(columns) < features.WINDOW:
-            return self._miss(request, model_id, "no_history", f"{len(columns)} bars; {features.WINDOW} are needed")
+    def _forecast(self, request: ForecastRequested, artifact: Artifact, market: features.Market) -> Answer:
+        model_id, offered, names = artifact.model_id, artifact.manifest.horizons, artifact.manifest.feature_names
+        if len(market) < features.startup(names):
+            detail = f"{len(market)} bars; {features.startup(names)} are needed"
+            return self._miss(request, model_id, "no_history", detail)
         if not set(request.horizons) <= set(offered):
             # not "unavailable": that says nobody is there to answer, and a shell may wait for somebody to come
             return self._miss(request, model_id, "error", f"horizons {request.horizons} asked, {offered} trained")
@@ -104,10 +103,11 @@ class Service:
         forecaster: Forecaster = artifact.pipeline
 
         def ask() -> tuple[HorizonForecast, ...] | None:
-            expected = forecaster(row[None, :])[0]
+            # models of one market share what their features have in common, sigma among it
+            expected, sigma = forecaster(features.row(market, names)[None, :])[0], features.newest_sigma(market)
             if not (np.isfinite(expected).all() and math.isfinite(sigma)):
                 return None
-            close_e5 = int(columns.close_e5[-1])
+            close_e5 = int(market.columns.close_e5[-1])
             return tuple(
                 random_walk.to_prices(close_e5, float(expected[offered.index(horizon)]), sigma, horizon)
                 for horizon in request.horizons

@@ -16,6 +16,7 @@ from bus.errors import DataError
 from bus.series import BarSeries
 from models import features
 from models.columns import Columns, Floats, from_series, join
+from models.train.cache import FeatureCache
 
 LABEL_LIMIT = 6.0
 """Labels are held within this many sigmas: one weekend gap must not bend a least-squares fit."""
@@ -47,17 +48,37 @@ class Rows:
         return len(self.sigma)
 
 
-def rows_of(columns: Columns, horizons: Sequence[int], start: int = 0) -> Rows:
-    """Every row from `start` on whose features and labels are complete within `columns`."""
+def rows_of(
+    columns: Columns,
+    horizons: Sequence[int],
+    start: int = 0,
+    *,
+    names: Sequence[str] = features.DEFAULT,
+    cache: FeatureCache | None = None,
+) -> Rows:
+    """Every row from `start` on whose features and labels are complete within `columns`.
+
+    Args:
+        columns: bars.
+        horizons: bars ahead of the labels.
+        start: first row wanted.
+        names: of the features.
+        cache: asked for the features before they are computed.
+
+    Raises:
+        DataError: a feature that needs what bars do not carry.
+        ModelError: a feature that is not known.
+    """
     last = len(columns) - max(horizons)
-    first = max(start, features.WINDOW - 1)
+    first = max(start, features.startup(names) - 1)
     index = np.arange(first, max(first, last))
     sigma = features.volatility(columns)[index]
     close_e5 = columns.close_e5[index]
     actual_e5 = np.stack([columns.close_e5[index + horizon] for horizon in horizons], axis=1)
+    compute = features.compute if cache is None else cache.compute
     scale = sigma[:, None] * np.sqrt(np.array(horizons, np.float64))
     return Rows(
-        features=features.compute(columns)[index],
+        features=compute(features.Inputs(columns=columns), names)[index],
         labels=np.log(actual_e5 / close_e5[:, None]) / scale,
         sigma=sigma,
         close_e5=close_e5,
@@ -74,10 +95,18 @@ class Split:
     calibration: Rows
 
 
-def split(train: BarSeries, calibrate: BarSeries, horizons: Sequence[int]) -> Split:
-    """Make the parts: fit and validation from `train`, calibration from `calibrate`.
+def split(
+    train: BarSeries,
+    calibrate: BarSeries,
+    horizons: Sequence[int],
+    *,
+    names: Sequence[str] = features.DEFAULT,
+    cache: FeatureCache | None = None,
+) -> Split:
+    """Make the parts: fit and validation from `train`, calibration from `calibrate`. Names and cache: see `rows_of`.
 
     Raises:
+        ModelError: a feature that is not known.
         DataError: horizons or series that do not fit together, or too few bars to learn from.
     """
     if not horizons or min(horizons) < 1 or len(set(horizons)) != len(horizons):
@@ -90,31 +119,28 @@ def split(train: BarSeries, calibrate: BarSeries, horizons: Sequence[int]) -> Sp
         raise DataError("calibration bars start before training bars end; split one history in time")
     cut = math.floor(len(train) * (1.0 - VALIDATION_SHARE))
     columns = from_series(train)
+    history = columns.tail(features.startup(names) - 1)
+    both = join(history, from_series(calibrate))
     parts = Split(
-        fit=rows_of(columns.rows(0, cut), horizons),
-        validation=rows_of(columns, horizons, start=cut),
-        calibration=rows_of(*_with_history(columns, from_series(calibrate), horizons)),
+        fit=rows_of(columns.rows(0, cut), horizons, names=names, cache=cache),
+        validation=rows_of(columns, horizons, start=cut, names=names, cache=cache),
+        calibration=rows_of(both, horizons, start=len(history), names=names, cache=cache),
     )
     rows, need = min(len(parts.fit), 4 * len(parts.validation), 4 * len(parts.calibration)), LEAST_ROWS
     if rows < need:
         raise DataError(
             f"{train.symbol}: {len(train)} training and {len(calibrate)} calibration bars leave too few rows to learn "
-            f"from; give at least {features.WINDOW + 2 * need + max(horizons)} and {need // 4 + max(horizons)}"
+            f"from; give at least {features.startup(names) + 2 * need + max(horizons)} and {need // 4 + max(horizons)}"
         )
     return parts
 
 
 def data_sha256(*series: BarSeries) -> str:
-    """Identity of bars: sha256 over times, prices and spreads."""
+    """Identity of bars: sha256 over times, prices, spreads and counts of quotes."""
     digest = hashlib.sha256()
     for one in series:
         digest.update(f"{one.symbol} {one.period_ns} {len(one)} {one.spread_e5 is not None};".encode())
-        for column in (one.ts_open_ns, one.open_e5, one.high_e5, one.low_e5, one.close_e5, one.spread_e5):
+        for column in (one.ts_open_ns, one.open_e5, one.high_e5, one.low_e5, one.close_e5, one.quotes, one.spread_e5):
             if column is not None:
                 digest.update(np.ascontiguousarray(column, np.int64).tobytes())
     return digest.hexdigest()
-
-
-def _with_history(train: Columns, calibrate: Columns, horizons: Sequence[int]) -> tuple[Columns, Sequence[int], int]:
-    history = train.tail(features.WINDOW - 1)
-    return join(history, calibrate), horizons, len(history)

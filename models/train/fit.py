@@ -14,13 +14,15 @@ from threadpoolctl import threadpool_limits
 from bus.errors import DataError
 from bus.messages import HorizonForecast
 from bus.series import BarSeries
-from models import artifact, candles, features, random_walk
+from models import artifact, candles, features, random_walk, scalers
 from models.artifact import Artifact, Manifest, MetricRow, TrainingWindow
 from models.columns import Columns, Floats, from_series
 from models.contract import Net, Problem, Progress, no_progress
-from models.forward import Pipeline, Scaler, fit_scaler
+from models.forward import Pipeline
 from models.nets import architectures
+from models.scalers import Scaler
 from models.train import metrics
+from models.train.cache import FeatureCache
 from models.train.data import LABEL_LIMIT, VALIDATION_SHARE, Rows, Split, data_sha256, split
 
 _GOLDEN_ROWS = 8
@@ -52,7 +54,15 @@ class _Judged:
 
 
 def fit_defaults(
-    train: BarSeries, calibrate: BarSeries, *, horizons: Sequence[int], seed: int, progress: Progress | None = None
+    train: BarSeries,
+    calibrate: BarSeries,
+    *,
+    horizons: Sequence[int],
+    seed: int,
+    progress: Progress | None = None,
+    feature_names: Sequence[str] = features.DEFAULT,
+    scaler: scalers.Kind = "standard",
+    cache: FeatureCache | None = None,
 ) -> Trained:
     """Train every architecture of `models.nets`.
 
@@ -63,21 +73,23 @@ def fit_defaults(
         seed: equal seeds and bars give equal artifacts, ids included, on one machine (one kind of processor: the
             linear-algebra library picks its kernels by it).
         progress: told a stage (a network's name) and the share of it that is done.
+        feature_names: what forecasters look at, from `models.features.ALL`; bars and counts of quotes are given.
+        scaler: how features are scaled; fitted on the fit part alone.
+        cache: keeps features from one training to the next.
 
     Raises:
-        DataError: too few bars, or series that do not fit together.
-        ModelError: training went astray.
+        DataError: too few bars, series that do not fit together, or a feature that needs what they do not carry.
+        ModelError: a feature that is not known, or training that went astray.
     """
     # one thread: faster for networks this small, and sums that split over threads come out differently
     with threadpool_limits(limits=1):
-        return _fit_defaults(train, calibrate, tuple(horizons), seed, progress or no_progress)
+        parts = split(train, calibrate, tuple(horizons), names=feature_names, cache=cache)
+        manifest = _manifest(train, calibrate, tuple(horizons), tuple(feature_names), seed)
+        return _fit_defaults(train, parts, manifest, scaler, progress or no_progress)
 
 
-def _fit_defaults(
-    train: BarSeries, calibrate: BarSeries, horizons: tuple[int, ...], seed: int, told: Progress
-) -> Trained:
-    parts = split(train, calibrate, horizons)
-    manifest = _manifest(train, calibrate, horizons, seed)
+def _fit_defaults(train: BarSeries, parts: Split, manifest: Manifest, kind: scalers.Kind, told: Progress) -> Trained:
+    horizons = manifest.horizons
     walk = _judge(random_walk.MODEL_ID, np.zeros_like(parts.calibration.labels), parts.calibration, horizons)
     crps = {random_walk.MODEL_ID: metrics.mean_crps(np.zeros_like(parts.validation.labels), parts.validation)}
     artifacts: list[Artifact] = []
@@ -87,7 +99,7 @@ def _fit_defaults(
         if net.task == "reconstruct":
             artifacts.append(_fit_detector(net, from_series(train), manifest, told))
             continue
-        pipeline = fit_forecaster(net, parts, seed=seed, progress=told)
+        pipeline = fit_forecaster(net, parts, seed=manifest.seed, scaler=kind, progress=told)
         judged = _judge(net.name, pipeline(parts.calibration.features), parts.calibration, horizons)
         made = artifact.seal(
             replace(manifest, name=net.name, activation=pipeline.net.activation, metrics=(*walk.rows, *judged.rows),
@@ -104,20 +116,22 @@ def _fit_defaults(
     return Trained(artifacts=tuple(artifacts), active=best, metrics=tuple(table), validation_crps=crps)
 
 
-def fit_forecaster(net: Net, parts: Split, *, seed: int, progress: Progress = no_progress) -> Pipeline:
+def fit_forecaster(
+    net: Net, parts: Split, *, seed: int, scaler: scalers.Kind = "standard", progress: Progress = no_progress
+) -> Pipeline:
     """Train one forecaster: scaler from the fit part alone, labels limited, stopped by the validation part."""
-    scaler = fit_scaler(parts.fit.features)
+    scaling = scalers.fit(scaler, parts.fit.features)
     trained = net.fit(
         Problem(
-            inputs=scaler(parts.fit.features),
+            inputs=scaling(parts.fit.features),
             targets=np.clip(parts.fit.labels, -LABEL_LIMIT, LABEL_LIMIT),
-            validation_inputs=scaler(parts.validation.features),
+            validation_inputs=scaling(parts.validation.features),
             validation_targets=np.clip(parts.validation.labels, -LABEL_LIMIT, LABEL_LIMIT),
             seed=seed,
             progress=progress,
         )
     )
-    return Pipeline(scaler=scaler, net=trained)
+    return Pipeline(scaler=scaling, net=trained)
 
 
 def _fit_detector(net: Net, columns: Columns, manifest: Manifest, progress: Progress) -> Artifact:
@@ -146,7 +160,8 @@ def _fit_detector(net: Net, columns: Columns, manifest: Manifest, progress: Prog
         "error_percentiles": np.percentile(errors.mean(axis=1), np.arange(101)),
         "candle_threshold": np.array([np.percentile(errors, 95)]),
     }
-    described = replace(manifest, kind="detector", name=net.name, activation=trained.activation, horizons=())
+    described = replace(manifest, kind="detector", name=net.name, activation=trained.activation, horizons=(),
+                        feature_names=(), feature_hash="")  # fmt: skip
     return artifact.seal(described, pipeline, extra, newer[:_GOLDEN_ROWS])
 
 
@@ -160,7 +175,9 @@ def _judge(name: str, expected: Floats, rows: Rows, horizons: Sequence[int]) -> 
     return _Judged(scores=tuple(scores), rows=tuple(table))
 
 
-def _manifest(train: BarSeries, calibrate: BarSeries, horizons: tuple[int, ...], seed: int) -> Manifest:
+def _manifest(
+    train: BarSeries, calibrate: BarSeries, horizons: tuple[int, ...], names: tuple[str, ...], seed: int
+) -> Manifest:
     return Manifest(
         schema=artifact.SCHEMA,
         kind="forecaster",
@@ -169,8 +186,9 @@ def _manifest(train: BarSeries, calibrate: BarSeries, horizons: tuple[int, ...],
         period_ns=train.period_ns,
         horizons=horizons,
         activation="identity",
-        feature_hash=features.schema_hash(),
-        feature_names=features.NAMES,
+        feature_hash=features.schema_hash(names),
+        feature_names=names,
+        scaler=Scaler(centre=np.zeros(0), gain=np.zeros(0)).state(),
         seed=seed,
         code_version=artifact.CODE_VERSION,
         training=TrainingWindow(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from models.contract import Problem
-from models.forward import Pipeline, Scaler, pipeline_from
+from models.forward import Pipeline, pipeline_from
 from models.nets import architectures
+from models.scalers import Scaler
 from tests.harness.trained import trained
 
 NETS = architectures()
@@ -75,7 +76,7 @@ def test_equal_seeds_give_equal_weights_and_another_seed_other_data(net):
 def test_saved_and_loaded_it_answers_the_same_to_the_bit(net):
     task = problem(net, epochs=5)
     fitted = Pipeline(scaler=Scaler(centre=np.zeros(INPUTS), gain=np.ones(INPUTS)), net=net.fit(task))
-    loaded = pipeline_from(fitted.tensors(), fitted.net.activation)
+    loaded = pipeline_from(fitted.net.tensors(), fitted.net.activation, fitted.scaler.state())
     assert loaded(task.inputs).tobytes() == fitted(task.inputs).tobytes()
 
 

@@ -20,6 +20,7 @@ def market(*candles):
         low_e5=rows[:, 2],
         close_e5=rows[:, 3],
         spread_e5=rows[:, 0] * 0,
+        quotes=rows[:, 0] * 0,
     )
 
 
@@ -75,6 +76,7 @@ def test_too_few_bars_or_a_market_that_stands_still_show_nothing(detector):
                 low_e5=still,
                 close_e5=still,
                 spread_e5=still * 0,
+                quotes=still * 0,
             )
         )
         is None

@@ -72,8 +72,8 @@ def test_ninety_percent_intervals_hold_ninety_percent_with_delayed_labels(pair, 
 def test_features_of_real_bars_are_finite_and_live_equals_offline(pair):
     columns = from_series(bars(pair))
     everything = features.compute(columns)
-    assert np.isfinite(everything[features.WINDOW - 1 :]).all()
-    for row in np.random.default_rng(1).integers(features.WINDOW, len(columns), 25).tolist():
+    assert np.isfinite(everything[features.startup() - 1 :]).all()
+    for row in np.random.default_rng(1).integers(features.startup(), len(columns), 25).tolist():
         live, _ = features.latest(columns.rows(row - 200 if row >= 200 else 0, row + 1))
         assert live.tobytes() == everything[row].tobytes()
 

@@ -26,10 +26,10 @@ HOUR = 3_600 * 10**9
 def forecaster(seed=0, name="ridge", **changes):
     """A cheap sealed forecaster; another seed gives another id."""
     template = next(a for a in trained().artifacts if a.manifest.name == "ridge")
-    weight = np.random.default_rng(seed).standard_normal((len(features.NAMES), len(HORIZONS))) / 100
+    weight = np.random.default_rng(seed).standard_normal((len(features.DEFAULT), len(HORIZONS))) / 100
     pipeline = Pipeline(scaler=template.pipeline.scaler, net=Dense(weights=(weight,), biases=(np.zeros(3),)))
     manifest = msgspec.structs.replace(template.manifest, name=name, seed=seed, **changes)
-    return artifact.seal(manifest, pipeline, {}, np.ones((2, len(features.NAMES))))
+    return artifact.seal(manifest, pipeline, {}, np.ones((2, len(features.DEFAULT))))
 
 
 @pytest.fixture
@@ -108,8 +108,16 @@ def rewritten(folder, change):
     [
         (lambda m: m.update(surprise=1), "surprise"),
         (lambda m: m.pop("seed"), "seed"),
-        (lambda m: m.update(schema=2), "schema 2"),
+        (lambda m: m.update(schema=1), "schema 1"),
         (lambda m: m.update(feature_hash="0" * 64), "other features"),
+        (lambda m: m["feature_names"].reverse(), "other features"),
+        (lambda m: m["feature_names"].pop(), "other features"),
+        (lambda m: m["feature_names"].append("rsi_41"), "rsi_41"),
+        (lambda m: m.update(scaler={"form": "affine"}), "scaler"),
+        (lambda m: m["scaler"].update(limit=-1.0), "limit"),
+        (lambda m: m["scaler"].update(schema=9), "scaler of schema 9"),
+        (lambda m: m["scaler"]["gain"].pop(), "gains"),
+        (lambda m: (m["scaler"]["gain"].pop(), m["scaler"]["centre"].pop()), "37 features for a network of 38"),
         (lambda m: m.update(activation="softmax"), "softmax"),
         (lambda m: m.update(horizons=[1, 4]), "do not fit"),
         (lambda m: m["scores"][0].append(-1.0), "negative"),
@@ -125,7 +133,7 @@ def test_a_manifest_that_cannot_be_obeyed_is_refused_with_the_reason(registry, t
 
 def test_weights_that_are_not_finite_or_do_not_reproduce_their_golden_outputs_are_refused(monkeypatch):
     model = forecaster()
-    bad = Dense(weights=(np.full((len(features.NAMES), 3), np.nan),), biases=(np.zeros(3),))
+    bad = Dense(weights=(np.full((len(features.DEFAULT), 3), np.nan),), biases=(np.zeros(3),))
     with pytest.raises(ModelError, match="not finite"):
         artifact.seal(model.manifest, dataclasses.replace(model.pipeline, net=bad), {}, np.ones((1, 38)))
     original = Dense.__call__

@@ -14,7 +14,7 @@ from bus.codec import decode, encode
 from bus.messages import Forecast, ForecastMissed, PatternSeen
 from models import candles
 from models.columns import from_series
-from models.features import WINDOW, volatility
+from models.features import SIGMA_BARS, volatility
 from models.forward import Dense, Pipeline
 from models.serve import Service
 from tests.harness.markets import HORIZONS, made_up_bars, replaced_after, request_at
@@ -72,14 +72,14 @@ def test_a_horizon_that_was_not_trained_is_missed_but_the_random_walk_answers(se
 
 
 def test_a_forecast_is_unchanged_when_everything_after_it_is_noise(service):
-    for row in np.random.default_rng(2).integers(WINDOW, len(TRADE) - 1, 15).tolist():
+    for row in np.random.default_rng(2).integers(SIGMA_BARS, len(TRADE) - 1, 15).tolist():
         noisy = replaced_after(TRADE, row, seed=row)
         assert encoded(service.answer(request_at(noisy, row))) == encoded(service.answer(request_at(TRADE, row)))
 
 
 def test_a_forecast_depends_on_the_last_window_only(service):
     full = forecasts(service.answer(request_at(TRADE, 390)))
-    assert forecasts(service.answer(request_at(TRADE, 390, bars=WINDOW))) == full
+    assert forecasts(service.answer(request_at(TRADE, 390, bars=SIGMA_BARS))) == full
 
 
 def test_answers_do_not_depend_on_what_was_asked_before(service):
@@ -102,7 +102,7 @@ def test_answers_survive_the_codec(service):
 
 
 def test_too_little_history_is_said_for_every_model(service):
-    answers = service.answer(request_at(TRADE, WINDOW - 2))
+    answers = service.answer(request_at(TRADE, SIGMA_BARS - 2))
     assert forecasts(answers) == {}
     assert len(missed(answers)) == 3
     assert {one.reason for one in missed(answers).values()} == {"no_history"}

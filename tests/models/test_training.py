@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bus.errors import DataError
+from bus.errors import DataError, ModelError
+from models import features, scalers
 from models.artifact import Manifest
 from models.columns import from_series
 from models.conformal import score
-from models.forward import fit_scaler
 from models.nets import architectures
+from models.random_walk import to_prices
+from models.registry import Registry
 from models.serve import Service
 from models.train import fit_defaults, metrics
+from models.train.cache import FeatureCache
 from models.train.data import data_sha256, rows_of, split
 from models.train.fit import fit_forecaster
 from tests.harness.markets import HORIZONS, made_up_bars, replaced_after, request_at
@@ -168,12 +171,53 @@ def test_a_feature_that_never_varied_in_training_cannot_move_a_forecast():
     assert quiet_answers == loud_answers
 
 
-def test_the_scaler_switches_constants_off_and_limits_what_is_far_out():
-    inputs = np.stack([np.full(50, 3.0), np.arange(50.0)], axis=1)
-    scaler = fit_scaler(inputs)
-    assert scaler(inputs).mean(axis=0) == pytest.approx(0.0)
-    assert scaler(inputs)[:, 1].std() == pytest.approx(1.0)
-    assert scaler(np.array([[99.0, 1e9]])).tolist() == [[0.0, scaler.limit]]
+@pytest.mark.parametrize("kind", ["standard", "robust", "quantile"])
+def test_models_of_any_features_and_scaler_are_stored_and_served_with_them(kind, tmp_path):
+    names = ("adx_14", "ret_1", "spectral_entropy_64", "tick_intensity_8", "macd_signal")
+    made = fit_defaults(TRAIN, CALIBRATE, horizons=(1,), seed=1, feature_names=names, scaler=kind)
+    registry = Registry(tmp_path)
+    registry.publish(made.artifacts, active=made.active)
+    loaded = registry.load("EURUSD", TRAIN.period_ns)
+    service = Service(loaded.artifacts)
+    live = {one.model_id: one for one in service.answer(request_at(BARS, 1000, horizons=(1,)))}
+    early = service.answer(request_at(BARS, 200, horizons=(1,)))
+    service.close()
+    rows = rows_of(from_series(BARS), (1,), names=names)
+    at = 1000 - (features.startup(names) - 1)
+    for artifact in loaded.artifacts:
+        if artifact.manifest.kind == "forecaster":
+            assert artifact.manifest.feature_names == names
+            assert artifact.manifest.feature_hash == features.schema_hash(names)
+            expected = artifact.pipeline(rows.features[at : at + 1])[0, 0]
+            assert live[artifact.model_id].horizons[0] == to_prices(BARS.close_e5[1000], expected, rows.sigma[at], 1)
+            (miss,) = [one for one in early if getattr(one, "model_id", "") == artifact.model_id]
+            assert (miss.reason, miss.detail) == ("no_history", "201 bars; 256 are needed")
+    assert "random-walk" in {one.model_id for one in early if hasattr(one, "horizons")}
+
+
+@pytest.mark.parametrize("kind", ["standard", "robust", "quantile"])
+def test_a_scaler_is_fitted_on_the_fit_part_alone(kind):
+    net = architectures()["ridge"]
+    parts, other = split(TRAIN, CALIBRATE, HORIZONS), split(TRAIN, CALIBRATE, HORIZONS)
+    for rows in (other.validation, other.calibration):
+        rows.features[:] = 1e3 * np.random.default_rng(1).standard_normal(rows.features.shape)
+    mine, theirs = (fit_forecaster(net, each, seed=1, scaler=kind).scaler for each in (parts, other))
+    assert scalers.to_json(mine) == scalers.to_json(theirs) == scalers.to_json(scalers.fit(kind, parts.fit.features))
+
+
+def test_features_that_bars_do_not_carry_cannot_be_learnt_from():
+    with pytest.raises(DataError, match="dollar_lead_64: without cross"):
+        fit_defaults(TRAIN, CALIBRATE, horizons=(1,), seed=1, feature_names=("ret_1", "dollar_lead_64"))
+    with pytest.raises(ModelError, match="rsi_41"):
+        fit_defaults(TRAIN, CALIBRATE, horizons=(1,), seed=1, feature_names=("rsi_41",))
+
+
+def test_a_cache_changes_nothing_but_the_time_a_training_takes(tmp_path):
+    cache = FeatureCache(tmp_path)
+    for _ in range(2):
+        made = fit_defaults(TRAIN, CALIBRATE, horizons=HORIZONS, seed=7, cache=cache)
+        assert [a.model_id for a in made.artifacts] == [a.model_id for a in trained().artifacts]
+    assert (cache.misses, cache.hits) == (3, 3)
 
 
 def test_progress_names_every_network():
