@@ -50,7 +50,7 @@ lock: ## Resolve requirements.lock anew (hashes, no index hosts)
 		--custom-compile-command "make lock" --all-extras --quiet pyproject.toml -o requirements.lock
 
 simulate: setup ## Run many seeded disasters: make simulate SEEDS=5000
-	@PLIMSOLL_SEEDS=$(or $(SEEDS),2000) $(BIN)/pytest -q -n 2 --timeout 0 tests/simulation/test_disasters.py
+	@PLIMSOLL_SEEDS=$(or $(SEEDS),2000) $(BIN)/pytest -q -n 2 --timeout 0 tests/simulation/test_disasters.py tests/simulation/test_sea.py
 
 bench: setup ## Measure this machine; one JSON line each
 	@for f in bench/bench_*.py; do $(BIN)/python $$f || exit 1; done

@@ -18,8 +18,10 @@ FIRST = [int(ALONE)] if ALONE else range(0, SEEDS, BATCH)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", FIRST)
-def test_no_disaster_breaks_an_invariant(first, tmp_path, monkeypatch):
-    for seed in range(first, first + (1 if ALONE else BATCH)):
+def test_no_disaster_breaks_an_invariant(first, tmp_path, monkeypatch, record_property):
+    seeds = range(first, first + (1 if ALONE else BATCH))
+    for seed in seeds:
         problems = problems_of(seed, tmp_path / "sim", monkeypatch)
         how = f"PLIMSOLL_SEED={seed} .venv/bin/pytest tests/simulation/test_disasters.py"
         assert not problems, f"seed {seed}; alone: {how}\n" + "\n".join(problems[:10])
+    record_property("seeds", len(seeds))
