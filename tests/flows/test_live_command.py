@@ -29,7 +29,7 @@ def venue_of(base, *more):
     return venue_process("--config", base / "plimsoll.toml", "--pace", "step", *more)
 
 
-def when_it_stands_still(live, seconds=2.0):
+def when_it_stands_still(live, seconds=6.0):
     """Wait until the recorded day is over: nothing new but the clock's own ticks, which recorded time does not have."""
     began = size = live.size()
     since = time.monotonic()
