@@ -175,7 +175,8 @@ class Recovery(Fold):
     def _explained_by_cash(self, balance: int, moves: _Moves, before: int, now_ns: int) -> list[Told]:
         """Tell the newest movements of cash that add up to what a balance and the one before it leave open; else none.
 
-        Looked at are those before a row, newest first, as many as may lie between two deals. The balance is the evidence, not a time: clocks differ, and what came before this run is in its first snapshot.
+        Looked at are those before a row, newest first, as many as may lie between two deals. The balance is the
+        evidence, not a time: clocks differ, and what came before this run is in its first snapshot.
         """
         missing = balance - self.balance
         found: list[BalanceMoved] = []
