@@ -31,6 +31,7 @@ __all__ = ["Account", "Told"]
 MOST_WAITING = 100
 """Positions that may wait for a missed deal, and deals that may wait in one, before all of them are left to history."""
 
+MOST_UNEXPLAINED = 50
 _STATUS_OF_EXECUTION = {2: ACCEPTED, 4: ACCEPTED, 5: CANCELLED, 6: EXPIRED, 7: REJECTED}
 _CANCEL_REJECTED, _SWAP = 8, 9
 _ORDER_GONE = frozenset({"ORDER_NOT_FOUND", "ENTITY_NOT_FOUND"})
@@ -89,10 +90,13 @@ class Account(Recovery):
 
     @property
     def unexplained(self) -> tuple[int, ...]:
-        """Orders whose details are needed: those of waiting deals, and ours that vanished without a word."""
+        """Orders whose details are needed: those of waiting deals, and ours that vanished without a word.
+
+        At most MOST_UNEXPLAINED: each costs a request, and more of them can be asked for in the next round.
+        """
         waiting = [deal.order_id for held in self._holdings.values() for deal, _ in held.waiting]
         strange = [number for number in waiting if number not in self._orders]
-        return tuple(dict.fromkeys([*strange, *self._unexplained]))
+        return tuple(dict.fromkeys([*strange, *self._unexplained]))[:MOST_UNEXPLAINED]
 
     def foreign_volume_e2(self) -> dict[str, tuple[int, int]]:
         """Long and short volume of positions that are not ours, by symbol, for limits."""

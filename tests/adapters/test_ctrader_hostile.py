@@ -2,8 +2,9 @@
 
 import pytest
 
-from adapters.ctrader import series, symbols
+from adapters.ctrader import listing, series, symbols
 from adapters.ctrader.account import MOST_WAITING, Account
+from adapters.ctrader.catalogue import read_catalogue
 from adapters.ctrader.frames import MOST_TOLD, missing_fields
 from adapters.ctrader.holdings import Holding
 from adapters.ctrader.messages import common, model, openapi
@@ -427,3 +428,77 @@ def test_an_account_holds_so_many_positions_and_orders_and_no_more():
     for _ in range(2):
         client.order(orderType=model.LIMIT, limitPrice=1.12)
     assert client.order()[0].errorCode == "TOO_MANY_POSITIONS"
+
+
+# --- what the shell reads --------------------------------------------------------------------------------------
+
+
+def ran(work):
+    with pytest.raises(StopIteration) as done:
+        work.send(None)
+    return done.value.value
+
+
+def broker_of(*positions, full, assets=(("USD", 1), ("EUR", 2))):
+    answers = {
+        2112: openapi.ProtoOAAssetListRes(
+            ctidTraderAccountId=1, asset=[{"assetId": number, "name": name} for name, number in assets]
+        ),
+        2114: openapi.ProtoOASymbolsListRes(
+            ctidTraderAccountId=1,
+            symbol=[
+                {"symbolId": n, "symbolName": name, "enabled": True, "baseAssetId": 2, "quoteAssetId": 1}
+                for n, name in enumerate(("EURUSD", "EURUSD2"), 1)
+            ],
+        ),
+        2116: openapi.ProtoOASymbolByIdRes(ctidTraderAccountId=1, symbol=full),
+        2121: openapi.ProtoOATraderRes(ctidTraderAccountId=1, trader=Broker().trader()),
+        2124: openapi.ProtoOAReconcileRes(ctidTraderAccountId=1, position=positions),
+    }
+
+    async def ask(request):
+        return answers[request.payloadType]
+
+    return ask
+
+
+def whole(number, **fields):
+    return model.ProtoOASymbol(
+        **{
+            "symbolId": number, "digits": 5, "pipPosition": 4, "lotSize": 10_000_000, "minVolume": 100_000,
+            "stepVolume": 100_000, "maxVolume": 10**10, **fields,
+        }
+    )  # fmt: skip
+
+
+def test_symbols_that_nobody_asked_for_are_left_where_they_are():
+    found = ran(read_catalogue(broker_of(full=[whole(99), whole(1), whole(1)]), 1, ["EURUSD"]))
+    assert list(found.specifications) == [1]
+
+
+def test_a_strangers_symbol_that_cannot_be_valued_is_left_out_and_one_of_ours_is_an_error():
+    held = position(7)
+    held.tradeData.symbolId = 2
+    found = ran(read_catalogue(broker_of(held, full=[whole(1), whole(2, digits=7)]), 1, ["EURUSD"]))
+    assert list(found.specifications) == [1]
+    with pytest.raises(ConfigError, match="7 digits"):
+        read_catalogue(broker_of(full=[whole(1, digits=7)]), 1, ["EURUSD"]).send(None)
+    with pytest.raises(DataError, match="asset list"):
+        read_catalogue(broker_of(full=[whole(1)], assets=()), 1, ["EURUSD"]).send(None)
+
+
+def test_a_list_that_never_ends_is_given_up():
+    count = iter(range(10**9))
+
+    async def ask(request):
+        rows = [deal(next(count) + 1, ts=request.toTimestamp - 1) for _ in range(20_000)]
+        return openapi.ProtoOADealListRes(ctidTraderAccountId=1, deal=rows, hasMore=True)
+
+    with pytest.raises(DataError, match="more than 100000 rows"):
+        listing.deals(ask, 1, 1_000, 10**12).send(None)
+
+
+def test_the_orders_that_must_be_asked_about_one_by_one_are_a_few_at_a_time(account):
+    deals = [deal(number, number, orderId=number) for number in range(1, 500)]
+    account.recover(deals, [], Broker().trader(), Broker().reconcile(), NOW)
+    assert len(account.unexplained) == 50

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from adapters.ctrader import frames, money, series, symbols
+from adapters.ctrader import frames, listing, money, series, symbols
 from adapters.ctrader.account import Account
+from adapters.ctrader.catalogue import Terms, read_catalogue
 from adapters.ctrader.events import SETTLING
 from adapters.ctrader.frames import FrameDecoder, OversizeFrame, decode_envelope, encode_frame
 from adapters.ctrader.messages import common, model, openapi
@@ -232,6 +233,7 @@ def take_catalogue(choices: Choices) -> None:
         "startSecond": (0, 86_700), "endSecond": (172_500, 604_800), "holidayDate": (20_000, 20_254),
         "preciseTradingCommissionRate": (250_000_000, 70, 0), "preciseMinCommission": (0, 10**8),
     }  # fmt: skip
+    _read_whole(choices, known)
     names = symbols.assets(message_of(choices, openapi.ProtoOAAssetListRes, known)) | {1: "USD", 2: "EUR"}
     listed = message_of(choices, openapi.ProtoOASymbolsListRes, known)
     rows = []
@@ -253,6 +255,50 @@ def take_catalogue(choices: Choices) -> None:
             made.commission, made.instrument.min_volume_e2, made.instrument.lot_e2, 112_569, money.Rates(), 2
         )
         assert charge <= 0
+
+
+_HONEST = {
+    2112: openapi.ProtoOAAssetListRes(
+        ctidTraderAccountId=1, asset=[{"assetId": 1, "name": "USD"}, {"assetId": 2, "name": "EUR"}]
+    ),
+    2114: openapi.ProtoOASymbolsListRes(
+        ctidTraderAccountId=1,
+        symbol=[{"symbolId": 1, "symbolName": "EURUSD", "enabled": True, "baseAssetId": 2, "quoteAssetId": 1}],
+    ),
+    2121: openapi.ProtoOATraderRes(ctidTraderAccountId=1, trader=Broker().trader()),
+    2124: openapi.ProtoOAReconcileRes(ctidTraderAccountId=1),
+}
+
+
+def _read_whole(choices: Choices, known: dict[str, Any]) -> None:
+    """The way the shell reads it, and lists page by page: what a broker error would be, or a whole catalogue."""
+    ids = {**known, "symbolId": (1, 2), "depositAssetId": (1,), "assetId": (1, 2), "name": ("USD", "EUR")}
+
+    async def ask(request: Any) -> Any:
+        if request.payloadType in _HONEST and choices.below(3):
+            return _HONEST[request.payloadType]
+        return message_of(choices, frames.MESSAGES[frames.ANSWERS[request.payloadType]], ids)
+
+    with contextlib.suppress(ConfigError, DataError):
+        found = _ran(read_catalogue(ask, 1, ["EURUSD"]))
+        assert found.terms.traded == ("EURUSD",)
+        msgspec.msgpack.decode(msgspec.msgpack.encode(found.terms), type=Terms)
+    for of in (listing.deals, listing.orders, listing.cash):
+        with contextlib.suppress(DataError):
+            rows = _ran(of(ask, 1, TODAY_MS - 1_000, TODAY_MS))
+            assert len(rows) <= listing.MOST_ROWS
+    with contextlib.suppress(DataError):
+        bars = _ran(listing.bars(ask, 1, SYMBOLS[1], 60 * S, since_ns=TODAY_MS * 10**6 - S, now_ns=TODAY_MS * 10**6))
+        journalled(bars)
+
+
+def _ran(work: Any) -> Any:
+    """What a coroutine gives that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waited")
 
 
 # --- the account -----------------------------------------------------------------------------------------------
