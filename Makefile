@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZER := $(VENV)/.fuzzer
 UVENV := .uv
 # uv from the PATH where there is one; otherwise one in a private environment, which works where the
 # system's Python is externally managed as well.
@@ -12,7 +13,7 @@ PYTHON ?= python3.11
 # The machine's own certificates, for networks that have an authority of their own.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help setup paper test lint lock simulate bench clean
+.PHONY: help setup paper test lint lock simulate fuzz bench clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,7 +36,12 @@ setup: $(STAMP) ## Make .venv from the hash-locked requirements.lock
 paper: setup ## Run a paper trading day on real prices
 	@$(BIN)/plimsoll paper
 
-test: setup ## Run every linter, type check, import contract and test
+$(FUZZER): $(STAMP) tests/fuzz/requirements.lock
+	@$(UV) pip install --quiet --require-hashes --only-binary :all: --python $(BIN)/python -r tests/fuzz/requirements.lock 2>/dev/null \
+		|| echo "no atheris for this machine (it has wheels for Linux on x86-64 with glibc): coverage-guided fuzzing is left out"
+	@touch $@
+
+test: setup $(FUZZER) ## Run every linter, type check, import contract and test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/pyright --warnings
@@ -48,9 +54,14 @@ lint: setup ## Linters and types alone
 lock: ## Resolve requirements.lock anew (hashes, no index hosts)
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --all-extras --quiet pyproject.toml -o requirements.lock
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --group fuzz --quiet -o tests/fuzz/requirements.lock
 
 simulate: setup ## Run many seeded disasters: make simulate SEEDS=5000
 	@PLIMSOLL_SEEDS=$(or $(SEEDS),2000) $(BIN)/pytest -q -n 2 --timeout 0 tests/simulation/test_disasters.py tests/simulation/test_sea.py
+
+fuzz: setup $(FUZZER) ## Fuzz what talks to cTrader, guided by coverage: make fuzz SECONDS=600
+	@$(BIN)/python tests/fuzz/fuzz_ctrader.py -max_total_time=$(or $(SECONDS),60)
 
 bench: setup ## Measure this machine; one JSON line each
 	@for f in bench/bench_*.py; do $(BIN)/python $$f || exit 1; done

@@ -16,17 +16,22 @@ what the venue says. `unexplained` lists orders whose details it should add in t
 
 from typing import Any
 
+from adapters.ctrader.checks import check_cash, check_order, check_position
 from adapters.ctrader.fold import ACCEPTED, CANCELLED, EXPIRED, REJECTED
 from adapters.ctrader.holdings import After, Dealt, Holding, KnownOrder, dealt
 from adapters.ctrader.orders import Protected, Refusal
 from adapters.ctrader.recovery import Recovery
 from adapters.ctrader.state import Told, remember
-from adapters.ctrader.wire import money_of, price_e5_of, side_of
+from adapters.ctrader.wire import money_of, price_e5_of, side_of, time_of, words
 from bus.messages import AmendProtection, CancelOrder, OrderRejected, OrderUnknown, SubmitOrder, VenueCommand
 from bus.values import PRICE_SCALE
 
 __all__ = ["Account", "Told"]
 
+MOST_WAITING = 100
+"""Positions that may wait for a missed deal, and deals that may wait in one, before all of them are left to history."""
+
+MOST_UNEXPLAINED = 50
 _STATUS_OF_EXECUTION = {2: ACCEPTED, 4: ACCEPTED, 5: CANCELLED, 6: EXPIRED, 7: REJECTED}
 _CANCEL_REJECTED, _SWAP = 8, 9
 _ORDER_GONE = frozenset({"ORDER_NOT_FOUND", "ENTITY_NOT_FOUND"})
@@ -85,10 +90,13 @@ class Account(Recovery):
 
     @property
     def unexplained(self) -> tuple[int, ...]:
-        """Orders whose details are needed: those of waiting deals, and ours that vanished without a word."""
+        """Orders whose details are needed: those of waiting deals, and ours that vanished without a word.
+
+        At most MOST_UNEXPLAINED: each costs a request, and more of them can be asked for in the next round.
+        """
         waiting = [deal.order_id for held in self._holdings.values() for deal, _ in held.waiting]
         strange = [number for number in waiting if number not in self._orders]
-        return tuple(dict.fromkeys([*strange, *self._unexplained]))
+        return tuple(dict.fromkeys([*strange, *self._unexplained]))[:MOST_UNEXPLAINED]
 
     def foreign_volume_e2(self) -> dict[str, tuple[int, int]]:
         """Long and short volume of positions that are not ours, by symbol, for limits."""
@@ -139,8 +147,8 @@ class Account(Recovery):
             OrderRejected(
                 client_order_id=name,
                 symbol=command.symbol,
-                code=code.upper(),
-                text=text,
+                code=words(code.upper()),
+                text=words(text),
                 ts_event_ns=now_ns,
                 ts_init_ns=now_ns,
             )
@@ -166,11 +174,16 @@ class Account(Recovery):
             answering: client order id of the command whose clientMsgId it carries, empty = none of ours.
 
         Raises:
-            DataError: an impossible value; drop the event and recover.
+            DataError: an impossible value; nothing of the event was taken. Drop it and recover.
         """
         if event.HasField("depositWithdraw"):
             return self._cash_moved(event.depositWithdraw, now_ns)
         position = event.position if event.HasField("position") else None
+        if position is not None:
+            check_position(position, self.money_digits)
+        if event.HasField("order"):
+            check_order(event.order)
+        deal = dealt(event.deal, self.money_digits) if event.HasField("deal") else None
         held = self._learn_position(position) if position is not None else None
         if event.executionType == _SWAP and held is not None:
             return self._swap(held, position, now_ns)
@@ -181,7 +194,6 @@ class Account(Recovery):
         if event.executionType == _CANCEL_REJECTED:
             return self._cancel_rejected(order, event.errorCode, now_ns)
         if event.HasField("deal"):
-            deal = dealt(event.deal, self.money_digits)
             if deal is not None and not self._contained(deal):
                 told += self._offer(deal, position, event.order.executedVolume, now_ns)
         elif position is not None and held is not None and held.volume_e2 != position.tradeData.volume:
@@ -207,6 +219,11 @@ class Account(Recovery):
                 order_filled_e2=filled_e2,
             )
         held = self._hold(deal.position_id, deal.symbol_id, deal.side.opposite if deal.closed_e2 else deal.side)
+        if max(len(self._queued), len(held.waiting)) >= MOST_WAITING:  # history will tell them in order
+            for entry in (held, *self._queued.values()):
+                entry.wait_no_more()
+            self._queued.clear()
+            self.needs_recovery = True
         held.wait(deal, after)
         self._queued[held.position_id] = held
         told: list[Told] = []
@@ -237,7 +254,7 @@ class Account(Recovery):
             OrderRejected(
                 client_order_id=order.client_order_id,
                 symbol=self._symbol(order.symbol_id),
-                code=code.upper() or "UNABLE_TO_CANCEL_ORDER",
+                code=words(code.upper()) or "UNABLE_TO_CANCEL_ORDER",
                 text="the cancel was refused",
                 ts_event_ns=now_ns,
                 ts_init_ns=now_ns,
@@ -247,8 +264,9 @@ class Account(Recovery):
     def _cash_moved(self, cash: Any, now_ns: int) -> list[Told]:
         if cash.balanceHistoryId in self._cash:
             return []
-        remember(self._cash, cash.balanceHistoryId, None)
+        check_cash(cash, self.money_digits)
         balance = money_of(cash, "balance", self.money_digits)
+        remember(self._cash, cash.balanceHistoryId, None)
         if cash.HasField("balanceVersion") and cash.balanceVersion <= self._balance_version:
             return []
         if cash.HasField("balanceVersion") and cash.balanceVersion != self._balance_version + 1:
@@ -261,15 +279,19 @@ class Account(Recovery):
         return [moved]
 
     def trailing_moved(self, event: Any, now_ns: int) -> list[Told]:
-        """Take a `ProtoOATrailingSLChangedEvent`."""
+        """Take a `ProtoOATrailingSLChangedEvent`.
+
+        Raises:
+            DataError: an impossible value; nothing of the event was taken.
+        """
+        stop_e5, ts_ms = price_e5_of(event.stopPrice), time_of(event, "utcLastUpdateTimestamp")
         held = self._holdings.get(event.positionId)
         if held is None:
             self.needs_recovery = True
             return []
         held.protection_id = held.protection_id or event.orderId
-        stop_e5 = price_e5_of(event.stopPrice)
         order = self._orders.get(event.orderId)
-        told = self._levels(held, stop_e5, held.take_profit_e5, event.utcLastUpdateTimestamp, now_ns, trails=True)
+        told = self._levels(held, stop_e5, held.take_profit_e5, ts_ms, now_ns, trails=True)
         if held.stop_loss_e5 == stop_e5:
             held.trailed = True
             if order is not None:

@@ -12,7 +12,8 @@ import msgspec
 
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.symbols import Specification, assets, light_symbols, missing, specification
-from bus.errors import ConfigError, Refused
+from adapters.ctrader.wire import digits_of
+from bus.errors import ConfigError, DataError, Refused
 from bus.values import Instrument
 
 Ask = Callable[[Any], Awaitable[Any]]
@@ -66,6 +67,9 @@ async def read_catalogue(ask: Ask, account_id: int, wanted: Sequence[str]) -> Ca
     lights = light_symbols(await ask(openapi.ProtoOASymbolsListReq(ctidTraderAccountId=account_id)))
     by_id = {row.symbolId: (name, row) for name, row in lights.items()}
     trader = (await ask(openapi.ProtoOATraderReq(ctidTraderAccountId=account_id))).trader
+    money_digits = digits_of(trader)
+    if trader.depositAssetId not in names:
+        raise DataError(f"the account's asset {trader.depositAssetId} is not in the asset list")
     held = await ask(openapi.ProtoOAReconcileReq(ctidTraderAccountId=account_id))
     chosen = {_known(name, lights).symbolId: None for name in wanted}
     others: dict[int, None] = {}
@@ -78,18 +82,24 @@ async def read_catalogue(ask: Ask, account_id: int, wanted: Sequence[str]) -> Ca
             others[row] = None
     ids = [*chosen, *(number for number in others if number not in chosen and number in by_id)]
     full = await ask(openapi.ProtoOASymbolByIdReq(ctidTraderAccountId=account_id, symbolId=ids))
+    rows = {row.symbolId: row for row in full.symbol}
     gone = missing(chosen, full)
     if gone:
         raise ConfigError(f"the broker gives no specification of {by_id[gone[0]][0]}; leave it out of data.symbols")
-    specifications = {
-        row.symbolId: specification(row, by_id[row.symbolId][1], names)
-        for row in sorted(full.symbol, key=lambda row: ids.index(row.symbolId))
-        if row.symbolId in chosen or _tradable(row)
-    }
+    specifications: dict[int, Specification] = {}
+    for number in ids:  # in our order, and nothing that was not asked for
+        if number not in rows:
+            continue
+        try:
+            specifications[number] = specification(rows[number], by_id[number][1], names)
+        except (ConfigError, DataError):
+            if number in chosen:
+                raise
+            # Somebody else's symbol that cannot be valued keeps new risk out (`risk.limits`).
     terms = Terms(
         account_id=account_id,
         currency=names[trader.depositAssetId],
-        money_digits=trader.moneyDigits if trader.HasField("moneyDigits") else 2,
+        money_digits=money_digits,
         leverage=trader.leverageInCents // 100,
         hedged=trader.accountType != _NETTED,
         limited_risk=trader.isLimitedRisk,
@@ -105,11 +115,6 @@ def _known(name: str, lights: dict[str, Any]) -> Any:
         return lights[name]
     near = difflib.get_close_matches(name, lights, n=_NAMES_SHOWN, cutoff=0.5) or list(lights)[:_NAMES_SHOWN]
     raise ConfigError(f"data.symbols: this broker has no {name}; it has {', '.join(near)}")
-
-
-def _tradable(row: Any) -> bool:
-    """Whether somebody else's symbol can be valued at all; one that cannot keeps new risk out (`risk.limits`)."""
-    return row.digits <= 5 and min(row.lotSize, row.minVolume, row.stepVolume, row.maxVolume) > 0
 
 
 async def _chain(ask: Ask, account_id: int, first: int, last: int) -> Iterable[int]:

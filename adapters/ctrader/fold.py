@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from adapters.ctrader.holdings import Dealt, Holding, KnownOrder
-from adapters.ctrader.state import State, Told, remember
-from adapters.ctrader.wire import money_of, ns_of, price_e5_of
+from adapters.ctrader.state import REMEMBERED, State, Told, remember
+from adapters.ctrader.wire import money_of, ns_of, words
 from bus.messages import (
     BalanceMoved,
     ForeignChanged,
@@ -84,7 +84,8 @@ class Fold(State):
         The smaller equity is told first, so that none is ever seen that never was.
         """
         self._know(deal.deal_id)
-        held.strange.append(deal)
+        if len(held.strange) < REMEMBERED:  # with more, `_adopt_position` finds that they do not add up
+            held.strange.append(deal)
         apply(held, deal)
         if not held.volume_e2:
             held.strange.clear()
@@ -237,7 +238,7 @@ class Fold(State):
         if order.protective:
             return self._protection_stands(order, held, status, entity, now_ns)
         symbol, ts_ns = self._symbol(order.symbol_id), ns_of(entity.utcLastUpdateTimestamp) or now_ns
-        name = order.client_order_id
+        name, code = order.client_order_id, words(code)
         if not name:
             order.ended = order.ended or status != ACCEPTED
             at_once = order.closing or order.kind in _AT_ONCE
@@ -306,7 +307,7 @@ class Fold(State):
                 volume_e2=volume_e2,
                 price_e5=0,
                 charges=0,
-                label=entity.tradeData.label,
+                label=words(entity.tradeData.label),
                 ts_event_ns=ts_ns,
                 ts_init_ns=now_ns,
             )
@@ -396,7 +397,7 @@ class Fold(State):
         held.dealt_ms = max(held.dealt_ms, updated_ms)
         held.volume_e2, held.side = volume_e2, side
         # The broker's average may be finer than the unit; it is kept as it is.
-        held.cost_e5 = Fraction(repr(price)) * 100_000 * volume_e2 if volume_e2 and price_e5_of(price) else Fraction(0)
+        held.cost_e5 = Fraction(repr(price)) * 100_000 * volume_e2 if volume_e2 else Fraction(0)
 
 
 def apply(held: Holding, deal: Dealt) -> None:

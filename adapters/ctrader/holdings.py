@@ -1,23 +1,29 @@
 """The records that the account fold keeps: deals in our units, positions as their deals make them, orders by id.
 
 Theory of operation. A position's volume and average are made of its deals in the order of execution and of nothing
-else. The average is a fraction, so that partial closes and thirds lose nothing. A deal that does not lead to the state
-that its event shows waits, because one before it is missing.
+else. The average is a fraction, so that partial closes and thirds lose nothing; one that has grown to hundreds of bits,
+after a thousand additions and reductions in turn, is cut far below anything that shows. A deal that does not lead to
+the state that its event shows waits, because one before it is missing.
 """
 
+from bisect import bisect_left
 from fractions import Fraction
 from typing import Any
 
 import msgspec
 
+from adapters.ctrader.checks import check_version
 from adapters.ctrader.orders import Protected
-from adapters.ctrader.wire import money_of, price_e5_of, side_of
+from adapters.ctrader.wire import money_of, price_e5_of, side_of, time_of, volume_of
+from bus.errors import DataError
 from bus.messages import OrderFilled
 from bus.values import Side, divide_half_away
 
 FILLED, PARTIALLY_FILLED = 2, 3
 PROTECTIVE = 4
 CLOSE_E5 = 0.02
+_EXACT_BITS = 512
+_KEPT_BITS = 256
 
 
 class Dealt(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +119,7 @@ class Holding(msgspec.Struct, kw_only=True):
     told_levels: tuple[int, int, int] = (0, 0, 0)
     protection_id: int = 0
     waiting: list[tuple[Dealt, After | None]] = []
+    waiting_ids: set[int] = set()
     strange: list[Dealt] = []
 
     @property
@@ -125,17 +132,29 @@ class Holding(msgspec.Struct, kw_only=True):
 
     def wait(self, deal: Dealt, after: After | None) -> None:
         """Queue a deal by time of execution; one that waits already is not queued again."""
-        for row, (queued, seen) in enumerate(self.waiting):
-            if queued.deal_id == deal.deal_id:
-                self.waiting[row] = (queued, seen or after)
-                return
-        self.waiting.append((deal, after))
-        self.waiting.sort(key=lambda entry: (entry[0].ts_ms, entry[0].deal_id))
+        row = bisect_left(self.waiting, (deal.ts_ms, deal.deal_id), key=_by_time)
+        if row < len(self.waiting) and self.waiting[row][0].deal_id == deal.deal_id:
+            queued, seen = self.waiting[row]
+            self.waiting[row] = (queued, seen or after)
+        elif deal.deal_id not in self.waiting_ids:
+            self.waiting.insert(row, (deal, after))
+            self.waiting_ids.add(deal.deal_id)
+
+    def next_waiting(self) -> Dealt:
+        """Take the first of those that wait."""
+        deal, _ = self.waiting.pop(0)
+        self.waiting_ids.discard(deal.deal_id)
+        return deal
+
+    def wait_no_more(self) -> None:
+        """Forget those that wait: they will be heard of again."""
+        self.waiting.clear()
+        self.waiting_ids.clear()
 
     def close(self, volume_e2: int, swap: int) -> None:
         """Take volume away; the average stays."""
         rest_e2 = max(0, self.volume_e2 - volume_e2)
-        self.cost_e5 = self.cost_e5 * rest_e2 / self.volume_e2 if rest_e2 else Fraction(0)
+        self.cost_e5 = _within_reason(self.cost_e5 * rest_e2 / self.volume_e2) if rest_e2 else Fraction(0)
         self.volume_e2 = rest_e2
         self.swap -= swap
         if not rest_e2:
@@ -190,6 +209,16 @@ class Holding(msgspec.Struct, kw_only=True):
         return "take_profit", target_e5
 
 
+def _by_time(entry: tuple[Dealt, After | None]) -> tuple[int, int]:
+    return entry[0].ts_ms, entry[0].deal_id
+
+
+def _within_reason(value: Fraction) -> Fraction:
+    if value.denominator.bit_length() <= _EXACT_BITS:
+        return value
+    return Fraction(round(value * (1 << _KEPT_BITS)), 1 << _KEPT_BITS)
+
+
 class KnownOrder(msgspec.Struct, kw_only=True):
     """One order of the account. `client_order_id` is empty where it is not ours. `filled_e2` counts what was told."""
 
@@ -218,13 +247,16 @@ def dealt(deal: Any, money_digits: int) -> Dealt | None:
     """Read a `ProtoOADeal`; None where it moved nothing (rejected, missed, in error).
 
     Raises:
-        DataError: a price or side that cannot be.
+        DataError: an id, price, side, volume, time or sum that cannot be.
     """
-    if deal.dealStatus not in {FILLED, PARTIALLY_FILLED} or deal.filledVolume <= 0:
+    if deal.dealStatus not in {FILLED, PARTIALLY_FILLED} or not volume_of(deal, "filledVolume"):
         return None
+    if deal.dealId <= 0 or deal.positionId <= 0:
+        raise DataError(f"deal {deal.dealId} of position {deal.positionId}: no ids")
     closed: dict[str, Any] = {}
     if deal.HasField("closePositionDetail"):
         detail = deal.closePositionDetail
+        check_version(detail.balanceVersion)
         # Only a netted deal that turns a position closes less than it fills.
         closed_e2 = detail.closedVolume if detail.closedVolume > 0 else deal.filledVolume
         closed = {
@@ -244,7 +276,7 @@ def dealt(deal: Any, money_digits: int) -> Dealt | None:
         side=side_of(deal.tradeSide),
         volume_e2=deal.filledVolume,
         price_e5=price_e5_of(deal.executionPrice),
-        ts_ms=deal.executionTimestamp,
+        ts_ms=time_of(deal, "executionTimestamp"),
         done=deal.dealStatus == FILLED,
         commission=money_of(deal, "commission", money_digits),
         **closed,

@@ -20,7 +20,7 @@ from adapters.ctrader.series import (
     reconcile_request,
 )
 from adapters.ctrader.symbols import Specification
-from bus.errors import Refused
+from bus.errors import DataError, Refused
 from bus.messages import Bar
 from bus.values import NS_PER_MS
 
@@ -33,6 +33,8 @@ OVERLAP_MS = 60_000
 """Rows are asked for again from a minute before the last known one; what was told is known by its id."""
 NEWEST_BARS = 512
 _MOST_PAGES = 1_000
+MOST_ROWS = 100_000
+"""Rows of one list, and five times as many bars: more than a year of busy trading, and 50 MB of memory."""
 
 
 async def deals(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[Any]:
@@ -46,6 +48,7 @@ async def deals(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[A
 
     Raises:
         BrokerError: as `Connection.request`.
+        DataError: a list of more than MOST_ROWS.
     """
     return await _list(
         ask,
@@ -117,6 +120,8 @@ async def _list(
         known = len(found)
         for row in rows:
             found.setdefault(key_of(row)[0], row)
+        if len(found) > MOST_ROWS:
+            raise DataError(f"the broker lists more than {MOST_ROWS} rows since {since_ms} ms")
         if getattr(answer, "hasMore", False) and len(found) > known:
             stop = min(key_of(row)[1] for row in rows)
         elif start <= since_ms:
@@ -153,6 +158,8 @@ async def bars(
         answer = await ask(bars_request(account_id, specification.symbol_id, period, start_ns, stop_ns))
         told = bars_told(answer, specification.instrument, period)
         found.update((bar.ts_open_ns, bar) for bar in told)
+        if len(found) > 5 * MOST_ROWS:
+            raise DataError(f"the broker tells more than {5 * MOST_ROWS} bars since {since_ns} ns")
         if has_more(answer) and told:
             stop_ns = told[0].ts_open_ns - NS_PER_MS
         elif start_ns <= since_ns:

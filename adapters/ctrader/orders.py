@@ -41,8 +41,9 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
     def client_order_id_of(self, label: str) -> str | None:
         """The client order id within a label; None where the label is not ours."""
-        ours, separator, client_order_id = label.partition("/")
-        return client_order_id if separator and ours == self.label else None
+        ours, _, client_order_id = label.partition("/")
+        mine = ours == self.label and 0 < len(client_order_id) <= LONGEST_CLIENT_ID
+        return client_order_id if mine else None
 
 
 class Protected(msgspec.Struct, frozen=True, kw_only=True):

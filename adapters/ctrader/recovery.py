@@ -1,15 +1,18 @@
 """How an account begins, and how it recovers what it missed; `account` tells the theory. No I/O."""
 
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from adapters.ctrader.checks import check_cash, check_order, check_position, check_trader
 from adapters.ctrader.fold import Fold, apply
-from adapters.ctrader.holdings import Holding, KnownOrder, dealt, dealt_before
+from adapters.ctrader.holdings import Dealt, Holding, KnownOrder, dealt, dealt_before
 from adapters.ctrader.messages import model
 from adapters.ctrader.orders import Holder
 from adapters.ctrader.state import Told, remember
 from adapters.ctrader.symbols import Specification
-from adapters.ctrader.wire import money_of, ns_of, optional_price_e5, price_e5_of, side_of
+from adapters.ctrader.wire import digits_of, money_of, ns_of, optional_price_e5, price_e5_of, side_of, time_of
 from bus.messages import (
     AccountSnapshot,
     AmendProtection,
@@ -30,6 +33,8 @@ from bus.messages import (
 )
 from bus.values import NS_PER_MS, OrderType
 
+_Moves = list[tuple[int, int, Any]]
+_MOST_MOVES = 100
 _NETTED, _MARKET = 1, 1
 _DAY_MS = 86_400_000
 """How far the server's clock may be from ours. What happened longer ago than this before all met is known."""
@@ -53,15 +58,22 @@ class Recovery(Fold):
         self.history_from_ms = 0
         self.resumed = False
         self._symbol_ids = {entry.instrument.symbol: number for number, entry in specifications.items()}
-        self._cash: dict[int, None] = {}
+        self._unit_known = False
+        self._cash: OrderedDict[int, None] = OrderedDict()
         self._newest_ms = 0
         self._queued: dict[int, Holding] = {}
         self._unexplained: dict[int, None] = {}
 
     def trader_updated(self, trader: Any) -> None:
-        """Take a `ProtoOATrader`; an older balance than the one known is passed over."""
-        if trader.HasField("moneyDigits"):
-            self.money_digits = trader.moneyDigits
+        """Take a `ProtoOATrader`; an older balance than the one known is passed over.
+
+        Raises:
+            DataError: an impossible value; nothing of it is taken.
+        """
+        # The unit in which an account is kept is told once; a message in another one is converted like any other.
+        digits = self.money_digits if self._unit_known else digits_of(trader)
+        check_trader(trader, digits)
+        self.money_digits, self._unit_known = digits, True
         if not trader.HasField("balanceVersion") or trader.balanceVersion >= self._balance_version:
             self.balance = money_of(trader, "balance", self.money_digits)
             self._balance_version = max(self._balance_version, trader.balanceVersion)
@@ -79,12 +91,17 @@ class Recovery(Fold):
             reconcile: `ProtoOAReconcileRes`.
             earlier_deals: deals that were listed before the reconcile was asked for.
             now_ns: UTC nanoseconds.
+
+        Raises:
+            DataError: an impossible value; begin anew.
         """
         self.trader_updated(trader)
+        self._check(reconcile.position, reconcile.order)
+        earlier = [(time_of(deal, "executionTimestamp"), deal.dealId) for deal in earlier_deals]
         self._begun_version = self._balance_version
-        for deal in earlier_deals:
-            self._begun_ms = max(self._begun_ms, deal.executionTimestamp)
-            self._know(deal.dealId)
+        for ts_ms, deal_id in earlier:
+            self._begun_ms = max(self._begun_ms, ts_ms)
+            self._know(deal_id)
         for position in reconcile.position:
             self._begun_ms = max(self._begun_ms, position.utcLastUpdateTimestamp, position.tradeData.openTimestamp)
         self._newest_ms = max(self._begun_ms, now_ns // NS_PER_MS - _DAY_MS)
@@ -118,26 +135,31 @@ class Recovery(Fold):
             final: tell the snapshot even where the figures do not meet.
 
         Raises:
-            DataError: an impossible value.
+            DataError: an impossible value; nothing was told, ask again.
         """
+        check_trader(trader, self.money_digits)
+        orders = list(orders)
+        self._check(reconcile.position, (*orders, *reconcile.order))
+        read = [entry for entry in (dealt(deal, self.money_digits) for deal in deals) if entry is not None]
+        moves = [(check_cash(entry, self.money_digits), entry.balanceHistoryId, entry) for entry in cash]
+        moves.sort(key=lambda move: move[:2])
         for position in reconcile.position:
             self._learn_position(position)
         listed = sorted(orders, key=lambda entry: (entry.utcLastUpdateTimestamp, entry.orderId))
         known = [(entity, *self._learn_order(entity, "")) for entity in (*listed, *reconcile.order)]
         for _, order, _ in known:
             self._unexplained.pop(order.order_id, None)
-        self._queue(deals)
+        self._queue(read)
         self.needs_recovery = False
         told: list[Told] = []
-        entries = [entry for entry in cash if entry.balanceHistoryId not in self._cash]
         # Across positions too, so that balances follow one another.
         queued = ((deal.ts_ms, deal.deal_id, held) for held in self._holdings.values() for deal, _ in held.waiting)
         for ts_ms, _, at in sorted(queued, key=lambda entry: entry[:2]):
             deal = at.waiting[0][0]
             if final or deal.order_id in self._orders:
                 if deal.closed_e2:
-                    before = [entry for entry in entries if entry.changeBalanceTimestamp <= ts_ms]
-                    told += self._explained_by_cash(deal.balance - deal.booked, before, now_ns)
+                    before = bisect_right(moves, ts_ms, key=lambda move: move[0])
+                    told += self._explained_by_cash(deal.balance - deal.booked, moves, before, now_ns)
                 told += self._tell_next(at, now_ns)
             else:
                 self.needs_recovery = True
@@ -146,22 +168,23 @@ class Recovery(Fold):
             if not order.ended and not (order.protective and (held is None or not held.volume_e2)):
                 told += self._order_stands(order, held, entity.orderStatus, entity, "", now_ns)
         if not (trader.HasField("balanceVersion") and trader.balanceVersion < self._balance_version):
-            told += self._explained_by_cash(money_of(trader, "balance", self.money_digits), entries, now_ns)
+            balance = money_of(trader, "balance", self.money_digits)
+            told += self._explained_by_cash(balance, moves, len(moves), now_ns)
         return told + self._settle(trader, reconcile, now_ns, rebase=final)
 
-    def _explained_by_cash(self, balance: int, entries: Iterable[Any], now_ns: int) -> list[Told]:
+    def _explained_by_cash(self, balance: int, moves: _Moves, before: int, now_ns: int) -> list[Told]:
         """Tell the newest movements of cash that add up to what a balance and the one before it leave open; else none.
 
-        The balance is the evidence, not a time: clocks differ, and what came before this run is in its first snapshot.
+        Looked at are those before a row, newest first, as many as may lie between two deals. The balance is the
+        evidence, not a time: clocks differ, and what came before this run is in its first snapshot.
         """
         missing = balance - self.balance
         found: list[BalanceMoved] = []
-        unknown = (entry for entry in entries if entry.balanceHistoryId not in self._cash)
-        for entry in sorted(
-            unknown, key=lambda each: (each.changeBalanceTimestamp, each.balanceHistoryId), reverse=True
-        ):
+        for _, number, entry in reversed(moves[max(0, before - _MOST_MOVES) : before]):
             if not missing:
                 break
+            if number in self._cash:
+                continue
             delta = abs(money_of(entry, "delta", self.money_digits))
             if "WITHDRAW" in model.ProtoOAChangeBalanceType.Name(entry.operationType):
                 delta = -delta
@@ -184,13 +207,18 @@ class Recovery(Fold):
             ts_init_ns=now_ns,
         )
 
+    def _check(self, positions: Iterable[Any], orders: Iterable[Any]) -> None:
+        for position in positions:
+            check_position(position, self.money_digits)
+        for order in orders:
+            check_order(order)
+
     def _tell_next(self, held: Holding, now_ns: int) -> list[Told]:
-        deal, _ = held.waiting.pop(0)
+        deal = held.next_waiting()
         self._newest_ms = max(self._newest_ms, deal.ts_ms)
         return self._tell(held, deal, now_ns)
 
-    def _queue(self, deals: Iterable[Any]) -> None:
-        read = [entry for entry in (dealt(deal, self.money_digits) for deal in deals) if entry is not None]
+    def _queue(self, read: list[Dealt]) -> None:
         # A position that was closed before we began is no business of ours, its opening deals included.
         over = {
             entry.position_id: entry.ts_ms
@@ -207,6 +235,10 @@ class Recovery(Fold):
     def _settle(self, trader: Any, reconcile: Any, now_ns: int, *, rebase: bool) -> list[Told]:
         """Compare what is held with what the venue holds, and tell the snapshot if they meet (or if it must be)."""
         stale = trader.HasField("balanceVersion") and trader.balanceVersion < self._balance_version
+        if stale and rebase:
+            # Versions only grow, so what claimed a later one was wrong; deals passed over for its sake are heard again.
+            self._balance_version = trader.balanceVersion
+            self._begun_version = min(self._begun_version, trader.balanceVersion)
         self.trader_updated(trader)
         meets, told = not stale, list[Told]()
         theirs = {entry.positionId: entry for entry in reconcile.position if entry.tradeData.volume > 0}
@@ -216,7 +248,7 @@ class Recovery(Fold):
             if (held.volume_e2, held.side) != (data.volume, side) and rebase:
                 self._rebase(held, data.volume, side, position.price, position.utcLastUpdateTimestamp)
                 held.swap = money_of(position, "swap", self.money_digits)
-                held.waiting.clear()
+                held.wait_no_more()
             meets &= (held.volume_e2, held.side) == (data.volume, side)
             told += self._reconciled(held, position, now_ns, quiet=rebase)
             if not held.ours:
@@ -234,7 +266,9 @@ class Recovery(Fold):
             self.needs_recovery = True
             return told
         if not self.needs_recovery:
-            self.history_from_ms = max(self._newest_ms, now_ns // NS_PER_MS - _DAY_MS)
+            # What says that it comes later than now may be wrong, and nothing would be found after it.
+            now_ms = now_ns // NS_PER_MS
+            self.history_from_ms = max(min(self._newest_ms, now_ms), now_ms - _DAY_MS)
         return [*told, self._snapshot(trader, theirs, reconcile, now_ns)]
 
     def _reconciled(self, held: Holding, position: Any, now_ns: int, *, quiet: bool) -> list[Told]:
@@ -275,7 +309,7 @@ class Recovery(Fold):
                 filled_e2=entity.executedVolume,
             )
             for entity in reconcile.order
-            if (order := self._orders[entity.orderId]).client_order_id and order.kind in _ORDER_TYPE
+            if (order := self._orders.get(entity.orderId)) and order.client_order_id and order.kind in _ORDER_TYPE
         ]
         return AccountSnapshot(
             account_id=str(self._holder.account_id),
@@ -393,7 +427,7 @@ class Recovery(Fold):
     def _resume_snapshot(self, snapshot: AccountSnapshot) -> None:
         """The first one made the book; a later one is the state from which deals may be missing."""
         first, self.resumed = not self.resumed, True
-        self.balance, self.money_digits = snapshot.balance, snapshot.money_digits
+        self.balance, self.money_digits, self._unit_known = snapshot.balance, snapshot.money_digits, True
         self._balance_version = snapshot.balance_version
         self.history_from_ms = max(self._newest_ms, snapshot.ts_event_ns // NS_PER_MS - _DAY_MS)
         if not first:

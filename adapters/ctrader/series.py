@@ -4,6 +4,7 @@ Bars are bid bars, delta coded against their low. Ticks come newest first, each 
 in both time and price; bid and ask are asked for on their own and merged here.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,19 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from numpy.typing import NDArray
 
 from adapters.ctrader.messages import model, openapi
-from adapters.ctrader.wire import NS_PER_MINUTE, PERIODS_NS, ms_of
+from adapters.ctrader.wire import LATEST_MS, NS_PER_MINUTE, PERIODS_NS, ms_of
 from bus.errors import DataError
 from bus.messages import Bar
 from bus.series import BarSeries, Column, TickSeries
-from bus.values import NS_PER_MS, Instrument
+from bus.values import LARGEST, NS_PER_MS, Instrument
 
 BID, ASK = 1, 2
-LATEST_MS = 2_147_483_646_000
 NEVER_NS = 2**62
 """A time that does not come: no bar forms then."""
 _M1 = 1
 _HAS_MORE = 7
 _DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
 
 WINDOW_MS = (
     dict.fromkeys(range(1, 6), 35 * _DAY_MS)
@@ -137,27 +138,26 @@ def bar_series(response: Any, symbol: str, period: int, now_ns: int) -> BarSerie
     deltaHigh), a known defect of the broker's history. The bar still forming at `now_ns` is dropped, repetitions too.
 
     Raises:
-        DataError: an unknown period or a price that is not positive.
+        DataError: an unknown period, or a price, count or time that cannot be.
     """
     period_ns = PERIODS_NS.get(period, 0)
     if not period_ns:
         raise DataError(f"period {period} has no fixed length")
-    count = len(response.trendbar)
-    columns = np.fromiter(
+    columns = _table(
+        symbol,
         (
-            value
+            (bar.utcTimestampInMinutes, bar.low, bar.deltaOpen, bar.deltaHigh, bar.deltaClose, bar.volume)
             for bar in response.trendbar
-            for value in (bar.utcTimestampInMinutes, bar.low, bar.deltaOpen, bar.deltaHigh, bar.deltaClose, bar.volume)
         ),
-        dtype=np.int64,
-        count=6 * count,
-    ).reshape(count, 6)
+        rows=len(response.trendbar),
+        width=6,
+    )
+    if np.any(columns[:, 1] <= 0) or np.any(columns < 0) or np.any(columns[:, 0] > LATEST_MS // _MINUTE_MS):
+        raise DataError(f"{symbol}: a bar with a low, a distance, a count or a time that cannot be")
     times, rows = np.unique(columns[:, 0], return_index=True)
     columns = columns[rows[times * NS_PER_MINUTE + period_ns <= now_ns]]
     low = columns[:, 1]
     opens, closes = low + columns[:, 2], low + columns[:, 4]
-    if np.any(low <= 0):
-        raise DataError(f"{symbol}: a bar with a low of {int(low.min())}")
     return BarSeries(
         symbol=symbol,
         period_ns=period_ns,
@@ -203,14 +203,31 @@ def tick_side(response: Any) -> tuple[Column, Column]:
     """Decode a `ProtoOAGetTickDataRes`: times in milliseconds and prices in 1/100000, oldest first, both shape (n,).
 
     Raises:
-        DataError: a price that is not positive, or time that runs the wrong way.
+        DataError: a price that is not positive, a time that cannot be, or time that runs the wrong way.
     """
-    count = len(response.tickData)
-    times = np.cumsum(np.fromiter((tick.timestamp for tick in response.tickData), dtype=np.int64, count=count))
-    prices = np.cumsum(np.fromiter((tick.tick for tick in response.tickData), dtype=np.int64, count=count))
-    if np.any(prices <= 0) or np.any(np.diff(times) > 0):
+    ticks = response.tickData
+    steps = _table("ticks", ((tick.timestamp, tick.tick) for tick in ticks), rows=len(ticks), width=2)
+    times, prices = np.cumsum(steps[:, 0]), np.cumsum(steps[:, 1])
+    if np.any(prices <= 0) or np.any(prices > LARGEST) or np.any(np.diff(times) > 0):
         raise DataError("ticks: a price is not positive, or they are not newest first")
+    if np.any(times < 0) or np.any(times > LATEST_MS):
+        raise DataError("ticks: a time before 1970 or after 2038")
     return times[::-1].copy(), prices[::-1].copy()
+
+
+def _table(name: str, values: Iterable[tuple[int, ...]], *, rows: int, width: int) -> NDArray[np.int64]:
+    """Numbers of the wire in rows, none so large that a sum of many could overflow.
+
+    Raises:
+        DataError: one is.
+    """
+    try:
+        flat = np.fromiter((value for row in values for value in row), dtype=np.int64, count=rows * width)
+    except OverflowError:  # the wire's unsigned numbers reach further than these
+        raise DataError(f"{name}: a number beyond 2**63") from None
+    if np.any(flat > LARGEST) or np.any(flat < -LARGEST):
+        raise DataError(f"{name}: a number beyond {LARGEST}")
+    return flat.reshape(rows, width)
 
 
 def tick_series(symbol: str, bid: tuple[Column, Column], ask: tuple[Column, Column]) -> TickSeries:

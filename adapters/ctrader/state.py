@@ -1,15 +1,18 @@
 """What is remembered of one account, and who is who in it: whose orders and positions they are. No I/O.
 
-Memory is bounded: the last REMEMBERED deals, orders, commands and closed positions are known.
+Memory is bounded: the last REMEMBERED deals, orders, commands and closed positions are known, and so many positions
+may be open.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from adapters.ctrader.holdings import Dealt, Holding, KnownOrder
-from adapters.ctrader.orders import Holder
+from adapters.ctrader.orders import LONGEST_CLIENT_ID, Holder
 from adapters.ctrader.symbols import Specification
-from adapters.ctrader.wire import DEFAULT_MONEY_DIGITS, money_of, optional_price_e5, side_of
+from adapters.ctrader.wire import DEFAULT_MONEY_DIGITS, money_of, optional_price_e5, side_of, words
+from bus.errors import DataError
 from bus.messages import (
     AccountSnapshot,
     Quote,
@@ -25,11 +28,11 @@ Told = VenueFact | AccountSnapshot
 """What the fold gives to its shell, in order."""
 
 
-def remember(memory: dict[Any, Any], key: object, value: object) -> None:
-    """Keep an entry and, beyond the limit, drop the oldest."""
+def remember(memory: OrderedDict[Any, Any], key: object, value: object) -> None:
+    """Keep an entry and, beyond the limit, drop the oldest (of a plain dict, looking for it would take ever longer)."""
     memory[key] = value
     if len(memory) > REMEMBERED:
-        del memory[next(iter(memory))]
+        memory.popitem(last=False)
 
 
 class State:
@@ -56,14 +59,14 @@ class State:
         self._begun_ms = 0
         self._begun_version = 0
         self._holdings: dict[int, Holding] = {}
-        self._orders: dict[int, KnownOrder] = {}
-        self._order_ids: dict[str, int] = {}
-        self._accepted: dict[str, None] = {}
-        self._ended: dict[str, None] = {}
-        self._deals: dict[str, None] = {}
-        self._commands: dict[str, SubmitOrder] = {}
-        self._unknown: dict[str, None] = {}
-        self._foreign: dict[str, tuple[int, int, int, int]] = {}
+        self._orders: OrderedDict[int, KnownOrder] = OrderedDict()
+        self._order_ids: OrderedDict[str, int] = OrderedDict()
+        self._accepted: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._deals: OrderedDict[str, None] = OrderedDict()
+        self._commands: OrderedDict[str, SubmitOrder] = OrderedDict()
+        self._unknown: OrderedDict[str, None] = OrderedDict()
+        self._foreign: OrderedDict[str, tuple[int, int, int, int]] = OrderedDict()
 
     def _symbol(self, symbol_id: int) -> str:
         known = self._specifications.get(symbol_id)
@@ -74,15 +77,18 @@ class State:
     def _hold(self, position_id: int, symbol_id: int, side: Side) -> Holding:
         held = self._holdings.get(position_id)
         if held is None:
+            if len(self._holdings) >= REMEMBERED:
+                closed = (key for key, old in self._holdings.items() if not old.volume_e2 and not old.waiting)
+                oldest = next(closed, None)
+                if oldest is None:
+                    raise DataError(f"more than {REMEMBERED} open positions on one account")
+                del self._holdings[oldest]
             held = Holding(position_id=position_id, symbol_id=symbol_id, side=side, ours=self._adopt)
             self._holdings[position_id] = held
-            if len(self._holdings) > REMEMBERED:
-                closed = (key for key, old in self._holdings.items() if not old.volume_e2 and not old.waiting)
-                self._holdings.pop(next(closed, 0), None)
         return held
 
     def _label(self, held: Holding, label: str) -> None:
-        held.label = held.label or label
+        held.label = held.label or words(label)
         client_order_id = self._holder.client_order_id_of(label)
         # What is open already and not ours becomes ours by a deal of ours (netted accounts), with all that went before.
         if client_order_id is not None and (held.ours or not held.volume_e2):
@@ -139,7 +145,7 @@ class State:
         labelled = self._holder.client_order_id_of(entity.tradeData.label)
         if labelled is not None:
             return labelled
-        return (entity.clientOrderId or str(entity.orderId)) if self._adopt else ""
+        return (entity.clientOrderId[:LONGEST_CLIENT_ID] or str(entity.orderId)) if self._adopt else ""
 
     def _take_unknown_close(self, held: Holding, order: KnownOrder | None, deal: Dealt) -> str:
         """The close of unknown outcome that a deal of nobody's fits: its answer was lost with a connection."""

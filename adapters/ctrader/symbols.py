@@ -6,7 +6,7 @@ A name becomes ours in capitals, without slashes and with `_` for what a topic c
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,13 +15,16 @@ import msgspec
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from adapters.ctrader.money import Commission, CommissionType, SwapType
+from adapters.ctrader.wire import LATEST_MS, words
 from bus.calendar import to_datetime
 from bus.errors import ConfigError, DataError
-from bus.values import PRICE_SCALE, VOLUME_SCALE, Instrument, divide_half_away
+from bus.values import LARGEST, PRICE_SCALE, VOLUME_SCALE, Instrument, divide_half_away
 
 _DAY_S = 86_400
 _SWAP_TYPE_FIELD = 29
 _NO_TRIPLE_NIGHT = 7
+_LONGEST_NAME = 64
+_RULES = {15: "commissionType", 22: "minCommissionType", 27: "tradingMode", _SWAP_TYPE_FIELD: "swapCalculationType"}
 
 
 class Holiday(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,17 +83,21 @@ def _second_of_day(local: datetime) -> int:
 
 
 def _is_holiday(holiday: Holiday, local: datetime) -> bool:
-    day = datetime(1970, 1, 1, tzinfo=UTC).date() + timedelta(days=holiday.day)
+    day = _date(holiday.day)
     if holiday.recurring:
         return (day.month, day.day) == (local.month, local.day)
     return day == local.date()
 
 
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
+
+
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        raise DataError(f"the broker names time zone {name!r}, which this machine does not know") from None
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, a name that no file can have
+        raise DataError(f"the broker names time zone {words(name)!r}, which this machine does not know") from None
 
 
 def plain_name(name: str) -> str:
@@ -99,14 +106,14 @@ def plain_name(name: str) -> str:
 
 
 def light_symbols(response: Any) -> dict[str, Any]:
-    """Tradable rows of a `ProtoOASymbolsListRes` by our name.
+    """Tradable rows of a `ProtoOASymbolsListRes` by our name; one without a name, or with an endless one, is left out.
 
     Raises:
         DataError: two of the broker's names become one of ours.
     """
     found: dict[str, Any] = {}
     for row in response.symbol:
-        if not row.enabled:
+        if not row.enabled or not 0 < len(row.symbolName) <= _LONGEST_NAME:
             continue
         name = plain_name(row.symbolName)
         if name in found:
@@ -117,7 +124,7 @@ def light_symbols(response: Any) -> dict[str, Any]:
 
 def assets(response: Any) -> dict[int, str]:
     """Names of a `ProtoOAAssetListRes` by id."""
-    return {row.assetId: row.name.upper() for row in response.asset}
+    return {row.assetId: row.name.upper() for row in response.asset if len(row.name) <= _LONGEST_NAME}
 
 
 def specification(
@@ -133,16 +140,25 @@ def specification(
         quote_to_usd_e8: US dollars for one unit of the quote asset, times 10**8; 0 = as if the base were the dollar.
 
     Raises:
-        ConfigError: the symbol cannot be traded exactly (more than 5 digits, no lot, no volume step).
-        DataError: its assets are not in the list.
+        ConfigError: the symbol cannot be traded exactly (more than 5 digits, no lot, no volume step, costs that this
+            version does not know or that are none).
+        DataError: its assets are not in the list, or a holiday is on no day or in no time zone.
     """
-    name = plain_name(light.symbolName)
+    name = plain_name(light.symbolName[:_LONGEST_NAME])
+    _refuse_unknown_rules(name, symbol)
+    if max(len(symbol.scheduleTimeZone), *(len(row.scheduleTimeZone) for row in symbol.holiday), 0) > _LONGEST_NAME:
+        raise DataError(f"{name} has hours in a time zone with a name of more than {_LONGEST_NAME} characters")
     if not 0 <= symbol.digits <= 5 or not 0 <= symbol.pipPosition <= 5:
         raise ConfigError(
             f"{name} has {symbol.digits} digits, pip at {symbol.pipPosition}; prices carry 5. Leave it out"
         )
-    if min(symbol.lotSize, symbol.minVolume, symbol.stepVolume, symbol.maxVolume) <= 0:
+    volumes = (symbol.lotSize, symbol.minVolume, symbol.stepVolume, symbol.maxVolume)
+    if min(volumes) <= 0 or max(volumes[:3]) > LARGEST:
         raise ConfigError(f"{name} has no lot size or no volume limits at this broker; leave it out")
+    charges = (symbol.preciseTradingCommissionRate, symbol.preciseMinCommission, symbol.pnlConversionFeeRate * 10**10)
+    swaps = (symbol.swapLong, symbol.swapShort)
+    if min(charges) < 0 or max(charges) > 10**14 or not all(abs(swap) < 1e9 for swap in swaps):  # NaN compares false
+        raise ConfigError(f"{name} has charges {charges[:2]}, swaps {swaps}, which cannot be; leave it out")
     if light.baseAssetId not in asset_names or light.quoteAssetId not in asset_names:
         raise DataError(f"{name}: asset {light.baseAssetId} or {light.quoteAssetId} is not in the asset list")
     rule = Commission(
@@ -164,7 +180,7 @@ def specification(
         pip_e5=pip_e5,
         lot_e2=symbol.lotSize,
         min_volume_e2=symbol.minVolume,
-        max_volume_e2=symbol.maxVolume,
+        max_volume_e2=min(symbol.maxVolume, LARGEST),  # some say 2**63 - 1 where they mean none
         step_volume_e2=symbol.stepVolume,
         commission_per_million_e2=_per_million_e2(rule, symbol.lotSize, price_e5, quote_to_usd_e8),
         swap_long_millipips=_millipips(swap_type, symbol.swapLong, price_e5, point_e5, pip_e5),
@@ -172,6 +188,11 @@ def specification(
         swap_triple_weekday=symbol.swapRollover3Days - 1 if symbol.swapRollover3Days else _NO_TRIPLE_NIGHT,
         session="always" if _trades_on_saturday(schedule) else "fx",
     )
+    estimates = (
+        instrument.commission_per_million_e2, instrument.swap_long_millipips, instrument.swap_short_millipips,
+    )  # fmt: skip
+    if max(map(abs, estimates)) > LARGEST:
+        raise ConfigError(f"{name} costs {estimates} at a price of {price_e5}, which cannot be; leave it out")
     in_points = symbol.distanceSetIn == 1
     return Specification(
         symbol_id=symbol.symbolId,
@@ -200,6 +221,8 @@ def missing(requested: Iterable[int], response: Any) -> list[int]:
 
 
 def _holiday(row: Any) -> Holiday:
+    if not 0 <= row.holidayDate <= LATEST_MS // (_DAY_S * 1_000):
+        raise DataError(f"a holiday on day {row.holidayDate} after 1970-01-01")
     return Holiday(
         day=row.holidayDate,
         recurring=row.isRecurring,
@@ -209,12 +232,20 @@ def _holiday(row: Any) -> Holiday:
     )
 
 
+def _refuse_unknown_rules(name: str, symbol: Any) -> None:
+    """A rule that this version has no name for would read as the first one there is, and cost other money."""
+    for field in UnknownFieldSet(symbol):
+        rule = _RULES.get(field.field_number)
+        if rule is not None and not (rule == "swapCalculationType" and field.data == SwapType.POINTS):
+            raise ConfigError(f"{name} has a {rule} that this version does not know; leave it out")
+
+
 def _swap_type(symbol: Any) -> SwapType:
     """Old bindings do not know POINTS (2) and would read PIPS: look among the unknown fields too."""
-    if not symbol.HasField("swapCalculationType"):
-        for field in UnknownFieldSet(symbol):
-            if field.field_number == _SWAP_TYPE_FIELD:
-                return SwapType(field.data)
+    if not symbol.HasField("swapCalculationType") and any(
+        field.field_number == _SWAP_TYPE_FIELD for field in UnknownFieldSet(symbol)
+    ):
+        return SwapType.POINTS
     return SwapType(symbol.swapCalculationType)
 
 

@@ -5,6 +5,9 @@ levels), which are ours already, and doubles (orders, positions, deals), which a
 so become integers exactly. Volumes are in 1/100 of a unit on both sides. Money comes in 10**-moneyDigits of the
 account's currency, where every message says its own exponent. Times are UTC milliseconds.
 
+Nothing is believed because it was said: a value that no market has (a price of nothing, a time after 2038, money of 400
+digits) raises `DataError` here, so that no message of ours carries it further.
+
 `Spots` remembers both sides of every symbol, because a spot event brings one or both: what is absent is unchanged,
 never zero. A crossed pair is remembered (the other side usually follows) and not told. A price that jumps is told only
 when a second one confirms it. `LiveBars` closes a bar when a later one arrives; its close is the bid before that.
@@ -22,6 +25,15 @@ from bus.values import LARGEST, NS_PER_MS, PRICE_SCALE, Instrument, Side, divide
 NS_PER_MINUTE = 60_000_000_000
 DEFAULT_MONEY_DIGITS = 2
 JUMP_PCT = 10
+LATEST_MS = 2_147_483_646_000
+"""The end of time for this broker, in January 2038."""
+LARGEST_MONEY = 10**18
+"""A billion of a currency with nine decimals."""
+LONGEST_TEXT = 300
+"""Characters kept of what the broker says in words: a journal's record has a limit."""
+
+_MOST_MONEY_DIGITS = 9
+_AHEAD_NS = 24 * 60 * NS_PER_MINUTE
 
 PERIODS_NS = {
     1: NS_PER_MINUTE,
@@ -50,16 +62,18 @@ def price_e5_of(price: float) -> int:
     """Read a price that came as a double: its shortest decimal, half away from zero beyond five decimals.
 
     Raises:
-        DataError: not a positive price.
+        DataError: not a positive price, or one that rounds to nothing.
     """
     if not 0 < price <= LARGEST / PRICE_SCALE:  # NaN compares false
         raise DataError(f"not a price: {price!r}")
     # The nearest integer is right unless the product came close to a half; the decimal decides those.
     scaled = price * PRICE_SCALE
     nearest = round(scaled)
-    if abs(scaled - nearest) < 0.49:
-        return nearest
-    return int((Decimal(repr(price)) * PRICE_SCALE).to_integral_value(ROUND_HALF_UP))
+    if abs(scaled - nearest) >= 0.49:
+        nearest = int((Decimal(repr(price)) * PRICE_SCALE).to_integral_value(ROUND_HALF_UP))
+    if not nearest:
+        raise DataError(f"not a price: {price!r}")
+    return nearest
 
 
 def optional_price_e5(message: Any, name: str) -> int:
@@ -73,15 +87,62 @@ def double_of(price_e5: int) -> float:
     return price_e5 / PRICE_SCALE
 
 
+def digits_of(message: Any) -> int:
+    """Decimals of the money that a message tells; what it leaves out is 2.
+
+    Raises:
+        DataError: more than any currency has.
+    """
+    digits: int = message.moneyDigits if message.HasField("moneyDigits") else DEFAULT_MONEY_DIGITS
+    if digits > _MOST_MONEY_DIGITS:
+        raise DataError(f"money of {digits} decimals; at most {_MOST_MONEY_DIGITS}")
+    return digits
+
+
 def money_of(message: Any, name: str, money_digits: int) -> int:
-    """A money field in the account's smallest unit, whatever exponent its message uses; 0 where it is absent."""
+    """A money field in the account's smallest unit, whatever exponent its message uses; 0 where it is absent.
+
+    Raises:
+        DataError: more money than there is, or of more decimals than any has.
+    """
     amount: int = getattr(message, name)
-    theirs: int = message.moneyDigits if message.HasField("moneyDigits") else DEFAULT_MONEY_DIGITS
-    if theirs == money_digits:
-        return amount
+    theirs = digits_of(message)
     if theirs < money_digits:
-        return amount * 10 ** (money_digits - theirs)
-    return divide_half_away(amount, 10 ** (theirs - money_digits))
+        amount *= 10 ** (money_digits - theirs)
+    elif theirs > money_digits:
+        amount = divide_half_away(amount, 10 ** (theirs - money_digits))
+    if abs(amount) > LARGEST_MONEY:
+        raise DataError(f"{name} {amount} is more money than there is")
+    return amount
+
+
+def volume_of(message: Any, name: str) -> int:
+    """A volume field.
+
+    Raises:
+        DataError: below 0, or more than anybody trades.
+    """
+    volume_e2: int = getattr(message, name)
+    if not 0 <= volume_e2 <= LARGEST:
+        raise DataError(f"{name} {volume_e2} is no volume")
+    return volume_e2
+
+
+def time_of(message: Any, name: str) -> int:
+    """A time field in UTC milliseconds; 0 = absent.
+
+    Raises:
+        DataError: before 1970 or after `LATEST_MS`.
+    """
+    moment_ms: int = getattr(message, name)
+    if not 0 <= moment_ms <= LATEST_MS:
+        raise DataError(f"{name} {moment_ms} is no time")
+    return moment_ms
+
+
+def words(text: str) -> str:
+    """What the broker says, at a length that can be kept."""
+    return text[:LONGEST_TEXT]
 
 
 def side_of(trade_side: int) -> Side:
@@ -154,11 +215,16 @@ class Spots:
         The first event after subscribing repeats the last price, of any age: without a timestamp it is remembered and
         not told; with one it is told under its own time.
 
+        Args:
+            event: the event.
+            now_ns: UTC nanoseconds.
+
         Returns:
             The quote, or None where there is nothing to tell.
 
         Raises:
-            DataError: an impossible or unconfirmed price, or an unknown symbol. Count it; the next event is fine.
+            DataError: an impossible or unconfirmed price, an unknown symbol, or a time more than a day ahead of ours.
+                Count it; the next event is fine.
         """
         instrument = self._instruments.get(event.symbolId)
         if instrument is None:
@@ -170,6 +236,10 @@ class Spots:
         if not (has_bid or has_ask):
             self.passed_over += 1
             return None
+        ts_event_ns = ns_of(event.timestamp) if event.timestamp > 0 else 0
+        if ts_event_ns > now_ns + _AHEAD_NS:
+            # One such quote would hold up every bar until that time has come.
+            raise DataError(f"{instrument.symbol}: a price of {event.timestamp} ms, more than a day ahead of our clock")
         bid_e5 = self._checked(event.bid, instrument) if has_bid else 0
         ask_e5 = self._checked(event.ask, instrument) if has_ask else 0
         suspect = has_bid and self._jumps(sides.bid_e5, bid_e5, sides.jumped_bid_e5)
@@ -182,12 +252,11 @@ class Spots:
             )
         sides.bid_e5, sides.ask_e5 = bid_e5 or sides.bid_e5, ask_e5 or sides.ask_e5
         sides.jumped_bid_e5 = sides.jumped_ask_e5 = 0
-        return self._quote(event, instrument, sides, now_ns)
+        return self._quote(instrument, sides, ts_event_ns, now_ns)
 
-    def _quote(self, event: Any, instrument: Instrument, sides: _Sides, now_ns: int) -> Quote | None:
-        timed = event.HasField("timestamp") and event.timestamp > 0
+    def _quote(self, instrument: Instrument, sides: _Sides, ts_event_ns: int, now_ns: int) -> Quote | None:
         first, sides.told = not sides.told, True
-        if not sides.bid_e5 or not sides.ask_e5 or (first and not timed):
+        if not sides.bid_e5 or not sides.ask_e5 or (first and not ts_event_ns):
             self.passed_over += 1
             return None
         if sides.bid_e5 > sides.ask_e5:
@@ -196,16 +265,17 @@ class Spots:
             symbol=instrument.symbol,
             bid_e5=sides.bid_e5,
             ask_e5=sides.ask_e5,
-            ts_event_ns=ns_of(event.timestamp) if timed else now_ns,
+            ts_event_ns=ts_event_ns or now_ns,
             ts_init_ns=now_ns,
         )
         self.quotes[instrument.symbol] = quote
         return quote
 
     def _checked(self, price_e5: int, instrument: Instrument) -> int:
-        if not 0 < price_e5 <= LARGEST:
+        rounded_e5 = instrument.round_price_e5(price_e5)
+        if not 0 < rounded_e5 <= LARGEST:
             raise DataError(f"{instrument.symbol}: price {price_e5} is impossible")
-        return instrument.round_price_e5(price_e5)
+        return rounded_e5
 
     def _jumps(self, last_e5: int, price_e5: int, waiting_e5: int) -> bool:
         return _apart(last_e5, price_e5, self._jump_pct) and (
@@ -247,12 +317,13 @@ class LiveBars:
         """Take one `ProtoOASpotEvent` and the quote that it made (0 = none); gives bars that are over.
 
         Raises:
-            DataError: a bar of an unknown symbol or period, or with impossible prices.
+            DataError: a bar of an unknown symbol or period, or with an impossible price or time; nothing of the event
+                is taken.
         """
+        for bar in event.trendbar:
+            self._check(event.symbolId, bar)
         closed: list[Bar] = []
         for bar in event.trendbar:
-            if event.symbolId not in self._instruments or bar.period not in PERIODS_NS or bar.low <= 0:
-                raise DataError(f"live bar of symbol {event.symbolId}, period {bar.period}, low {bar.low}")
             key, ts_open_ns = (event.symbolId, bar.period), bar.utcTimestampInMinutes * NS_PER_MINUTE
             held = self._forming.get(key)
             if held is not None and ts_open_ns < held.ts_open_ns:
@@ -273,6 +344,16 @@ class LiveBars:
                 if symbol_id == event.symbolId:
                     held.close_e5, held.spread_e5 = bid_e5, max(0, ask_e5 - bid_e5)
         return closed
+
+    def _check(self, symbol_id: int, bar: Any) -> None:
+        # The period is always told here; one that is left out, or that this version does not know, would read as M1.
+        if symbol_id not in self._instruments or not bar.HasField("period") or bar.period not in PERIODS_NS:
+            raise DataError(
+                f"live bar of symbol {symbol_id}, period {bar.period if bar.HasField('period') else 'unknown'}"
+            )
+        minutes, highest = bar.utcTimestampInMinutes, bar.low + max(bar.deltaOpen, bar.deltaHigh)
+        if not 0 < bar.low <= highest <= LARGEST or not 0 <= bar.volume <= LARGEST or minutes * 60_000 > LATEST_MS:
+            raise DataError(f"live bar of symbol {symbol_id}: {bar.low} to {highest} at minute {minutes}")
 
     def _closed(self, symbol_id: int, period_ns: int, bar: _Forming) -> Bar:
         # A bid between two bar updates may lie outside what the last update said.

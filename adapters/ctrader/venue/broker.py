@@ -20,6 +20,11 @@ from bus.values import RATE_SCALE, Instrument, Side, divide_half_away, quote_to_
 class Broker(Exchange):
     """One account's exchange. Orders are known by the `client_order_id` they were submitted with."""
 
+    @property
+    def working(self) -> int:
+        """How many positions are open and orders rest."""
+        return len(self._ledger.positions) + sum(len(market.orders) for market in self._markets.values())
+
     def held(self, position_id: str) -> Position | None:
         """An open position as the ledger holds it."""
         return self._ledger.positions.get(position_id)

@@ -106,7 +106,7 @@ def _symbols(account: Account, _request: Any, _fee: int) -> Any:
 
 
 def _symbols_by_id(account: Account, request: Any, fee: int) -> Any | Refused:
-    found = [account.catalogue.by_id(number) for number in request.symbolId]
+    found = [account.catalogue.by_id(number) for number in dict.fromkeys(request.symbolId)]
     if None in found:
         return Refused("SYMBOL_NOT_FOUND", f"one of {list(request.symbolId)} is no symbol")
     out = openapi.ProtoOASymbolByIdRes(ctidTraderAccountId=account.account_id)
@@ -169,6 +169,8 @@ def _expected_margin(account: Account, request: Any, _fee: int) -> Any | Refused
     if symbol is None:
         return Refused("SYMBOL_NOT_FOUND", f"no symbol {request.symbolId}")
     instrument = symbol.instrument
+    if not all(0 < volume <= instrument.max_volume_e2 for volume in request.volume):
+        return Refused("TRADING_BAD_VOLUME", f"volumes lie between 1 and {instrument.max_volume_e2}")
     quote = account.broker.quote(instrument.symbol)
     rate_e8 = account.broker.rate_e8(instrument)
     if quote is None or not rate_e8:

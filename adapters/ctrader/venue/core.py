@@ -9,7 +9,7 @@ which stamps everything about trading. Nothing here reads a clock or draws a num
 
 from typing import Any, NamedTuple
 
-from adapters.ctrader.frames import decode_envelope, encode_envelope, missing_fields
+from adapters.ctrader.frames import decode_envelope, encode_envelope, missing_fields, unread_values
 from adapters.ctrader.messages import common, openapi
 from adapters.ctrader.venue.account import Account
 from adapters.ctrader.venue.catalogue import CATALOGUE_REQUESTS, answer
@@ -60,7 +60,7 @@ class Venue:
             account.account_id: Account(account, spec, self.catalogue, self._next_id, to_ms(opened_ns))
             for account in spec.accounts
         }
-        self._trading = {number: Trading(account) for number, account in self.accounts.items()}
+        self._trading = {number: Trading(account, spec.limits.positions) for number, account in self.accounts.items()}
         self._history = History(self.market.tapes, spec.limits)
         self.connections: dict[int, Connection] = {}
         self._sessions = Sessions(self.tokens, self.accounts, self.connections, spec.limits)
@@ -150,9 +150,12 @@ class Venue:
             if end_s:
                 error.maintenanceEndTimestamp = end_s
             return error
-        missing = missing_fields(request)
+        missing = missing_fields(request) or unread_values(request)  # an unknown side must not read as BUY
         if missing:
-            return _error("INVALID_REQUEST", f"missing: {', '.join(missing)}")
+            return _error("INVALID_REQUEST", f"missing or unknown: {', '.join(missing)}")
+        most = self.spec.limits.ids_per_request
+        if any(field.is_repeated and len(value) > most for field, value in request.ListFields()):
+            return _error("INVALID_REQUEST", f"at most {most} in one request")
         return None
 
     def _dispatch(self, connection: Connection, request: Any, origin: str, now_ns: int) -> list[Outgoing]:

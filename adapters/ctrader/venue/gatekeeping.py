@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.ctrader.frames import REQUESTS
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.venue.extras import put_varint
 from adapters.ctrader.venue.specs import Limits
@@ -31,11 +32,12 @@ class Pace:
         self._blocked[payload_type] = max(until_ns, self._blocked.get(payload_type, 0))
 
     def refusal(self, payload_type: int, limits: Limits, now_ns: int) -> Any | None:
-        """Count a request; an error message where it comes too fast.
+        """Count a request; an error message where it comes too fast. What is no request at all counts as one type.
 
         A type that keeps coming too fast (five refusals in ten seconds) is blocked: 1 s, then twice as long each time,
         at most 120 s.
         """
+        payload_type = payload_type if payload_type in REQUESTS else 0
         blocked_ns = self._blocked.get(payload_type, 0)
         if blocked_ns > now_ns:
             wait_s = -(-(blocked_ns - now_ns) // NS_PER_S)

@@ -117,7 +117,7 @@ class History:
         return self._deals(openapi.ProtoOADealListByPositionIdRes, account, rows, 0)
 
     def _deals(self, kind: Any, account: Account, rows: list[DealRecord], asked: int) -> Any:
-        limit = min(asked or self._limits.rows_per_response, self._limits.rows_per_response)
+        limit = min(asked if asked > 0 else self._limits.rows_per_response, self._limits.rows_per_response)
         out = kind(ctidTraderAccountId=account.account_id)
         out.hasMore = type(out.hasMore)(len(rows) > limit)  # an integer in one of the two messages
         out.deal.extend(deal.message for deal in rows[::-1][:limit])
@@ -196,7 +196,7 @@ def _window(request: Any) -> tuple[int, int] | None:
     to_ms = request.toTimestamp if request.HasField("toTimestamp") else LAST_MS
     from_ms = request.fromTimestamp if request.HasField("fromTimestamp") else 0
     counted = request.DESCRIPTOR.name == "ProtoOAGetTrendbarsReq" and request.count
-    if to_ms > LAST_MS or from_ms < 0 or (from_ms > to_ms and not counted):
+    if not 0 <= to_ms <= LAST_MS or from_ms < 0 or (from_ms > to_ms and not counted):
         return None
     return from_ms, to_ms
 

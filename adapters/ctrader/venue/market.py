@@ -44,7 +44,7 @@ class Market:
         return _ANSWERS[request.DESCRIPTOR.name](self, connection, request)
 
     def _wanted(self, request: Any) -> list[Symbol] | Refused:
-        found = [self._catalogue.by_id(number) for number in request.symbolId]
+        found = [self._catalogue.by_id(number) for number in dict.fromkeys(request.symbolId)]
         symbols = [symbol for symbol in found if symbol is not None]
         if len(symbols) < len(found) or not found:
             return Refused("SYMBOL_NOT_FOUND", f"one of {list(request.symbolId)} is no symbol")

@@ -16,7 +16,7 @@ from adapters.ctrader.venue.records import (
     STOP_LOSS_TAKE_PROFIT,
     OrderRecord,
 )
-from bus.values import OrderType, TimeInForce, price_to_e5
+from bus.values import LARGEST, OrderType, TimeInForce, price_to_e5
 
 # Request-level codes travel in ProtoOAErrorRes, all others in ProtoOAOrderErrorEvent (reference, section 7.7).
 _REQUEST_LEVEL = frozenset({"INVALID_REQUEST", "MARKET_CLOSED", "SYMBOL_NOT_FOUND", "TRADING_NOT_ALLOWED"})
@@ -80,16 +80,21 @@ def form_refusal(request: Any) -> Refused | None:
         return bad("MARKET_ON_OPEN is not offered")
     if request.timeInForce == GTD and kind != MARKET and not request.HasField("expirationTimestamp"):
         return bad("GOOD_TILL_DATE needs expirationTimestamp")
+    if request.positionId and kind != MARKET:
+        return bad("positionId goes with market orders")
+    return levels_form_refusal(request)
+
+
+def levels_form_refusal(request: Any) -> Refused | None:
+    """What is wrong with the levels of a new or changed order, whatever the market is."""
     if request.HasField("stopTriggerMethod") and request.stopTriggerMethod != 1:
         return bad("only the trigger method TRADE is offered")
-    if request.relativeStopLoss < 0 or request.relativeTakeProfit < 0:
+    if not 0 <= request.relativeStopLoss <= LARGEST or not 0 <= request.relativeTakeProfit <= LARGEST:
         return bad("relative levels are positive distances")
     if request.trailingStopLoss and not (request.relativeStopLoss or request.HasField("stopLoss")):
         return bad("a trailing stop needs a stop loss")
     if request.guaranteedStopLoss:
         return bad("guaranteed stops are not offered")
-    if request.positionId and kind != MARKET:
-        return bad("positionId goes with market orders")
     return None
 
 

@@ -42,6 +42,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ticks_per_response: int = 5_000
     rows_per_response: int = 1_000
     frame_bytes: int = 1_000_000
+    ids_per_request: int = 1_000
+    positions: int = 2_000
 
 
 class Delays(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from adapters.ctrader.venue.account import Account
-from adapters.ctrader.venue.orderform import EXCHANGE_TYPE, TIF, Refused, bad, form_refusal, price_of, set_prices
+from adapters.ctrader.venue.orderform import (
+    EXCHANGE_TYPE,
+    TIF,
+    Refused,
+    bad,
+    form_refusal,
+    levels_form_refusal,
+    price_of,
+    set_prices,
+)
 from adapters.ctrader.venue.records import (
     ACCEPTED,
     CLOSED,
@@ -36,8 +45,9 @@ Outcome = list[Told] | Refused
 class Trading:
     """Trading requests of one account. Market time is given with each."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, most_working: int) -> None:
         self._account = account
+        self._most_working = most_working
         self._handlers: dict[str, Callable[[Any, str, int], Outcome]] = {
             "ProtoOANewOrderReq": self._new_order,
             "ProtoOAClosePositionReq": self._close,
@@ -82,9 +92,15 @@ class Trading:
                 return self._reduce(held, request.volume, origin, now_ns)
         if account.spec.rights:
             return Refused("TRADING_NOT_ALLOWED", "the account may not open positions")
+        if account.broker.working >= self._most_working:
+            return Refused("TOO_MANY_POSITIONS", f"{self._most_working} positions and orders are the most")
         order = self._record(request, symbol, side, held, now_ns)
-        command = self._command(order, symbol, now_ns)
         account.orders[order.order_id] = order
+        try:
+            set_prices(order, request)
+        except DataError as error:
+            return self._withdraw(order, "TRADING_BAD_PRICES", str(error))
+        command = self._command(order, symbol, now_ns)
         if held is not None and account.spec.hedged:
             facts = account.broker.add(command, held.exchange_id, now_ns)
             if isinstance(facts, tuple):
@@ -97,6 +113,9 @@ class Trading:
             if refused.code == "REJECTED":
                 return self._declined(order, origin, refused, now_ns)
             return self._withdraw(order, refused.code, refused.text)
+        position = account.positions[order.position_id]
+        position.shows_trailing = position.shows_trailing or bool(order.relative_stop or order.relative_target)
+        position.trailing = position.trailing or order.trailing
         told = account.fold(facts, origin=origin)
         order.origin = ""
         return told
@@ -131,9 +150,6 @@ class Trading:
             expires_ms=request.expirationTimestamp if request.timeInForce == GTD and kind != MARKET else 0,
         )
         order.client_order_id = order.client_order_id or f"server-{order.order_id}"
-        set_prices(order, request)
-        position.shows_trailing = position.shows_trailing or bool(order.relative_stop or order.relative_target)
-        position.trailing = position.trailing or order.trailing
         return order
 
     def _command(self, order: OrderRecord, symbol: Symbol, now_ns: int, closes: str = "") -> SubmitOrder:
@@ -245,6 +261,9 @@ class Trading:
         order = self._working(request.orderId)
         if order is None or order.order_type == STOP_LOSS_TAKE_PROFIT:
             return Refused("ORDER_NOT_FOUND", f"Order not found: {request.orderId}", order_id=request.orderId)
+        refusal = levels_form_refusal(request)
+        if refusal is not None:
+            return refusal
         account = self._account
         before = {name: getattr(order, name) for name in _AMENDED}
         order.volume_e2 = request.volume if request.HasField("volume") else order.volume_e2
@@ -252,17 +271,18 @@ class Trading:
             order.expires_ms, order.time_in_force = request.expirationTimestamp, GTD
         if request.HasField("slippageInPoints"):
             order.slippage_points = request.slippageInPoints
-        order.relative_stop, order.relative_target = request.relativeStopLoss, request.relativeTakeProfit
+        order.relative_stop = order.symbol.instrument.round_price_e5(request.relativeStopLoss)
+        order.relative_target = order.symbol.instrument.round_price_e5(request.relativeTakeProfit)
         order.trailing = request.trailingStopLoss
         try:
             set_prices(order, request)
-            refusal = account.broker.amend_order(self._command(order, order.symbol, now_ns), now_ns)
+            unfit = account.broker.amend_order(self._command(order, order.symbol, now_ns), now_ns)
         except DataError as error:
-            refusal = "TRADING_BAD_PRICES", str(error)
-        if refusal is not None:
+            unfit = "TRADING_BAD_PRICES", str(error)
+        if unfit is not None:
             for name, value in before.items():
                 setattr(order, name, value)
-            return Refused(*refusal, order_id=order.order_id)
+            return Refused(*unfit, order_id=order.order_id)
         order.updated_ms = to_ms(now_ns)
         position = account.positions[order.position_id]
         return [account.event(4, server=False, origin=origin, order=order, position=position)]
