@@ -160,7 +160,10 @@ class LiveShell:
         if self._recorded_time:
             self._in_order.append(message)
         else:
-            self.inbox.put(message)
+            try:
+                self.inbox.put(message)
+            except InvariantBroken as error:  # whoever told us must not have to deal with that
+                self._break(error)
         self._wake()
 
     def _wake(self) -> None:
@@ -245,8 +248,7 @@ class LiveShell:
             while (message := self._next()) is not None:
                 self._enter(message)
         except BaseException as error:  # noqa: BLE001 (whatever it is, the run ends by it)
-            if not self._broken.done():
-                self._broken.set_exception(error)
+            self._break(error)
             return  # broken for good: nothing enters any more
         self._pumping = False
         if self._recorded_time:
@@ -380,8 +382,21 @@ class LiveShell:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._broken.done():
+        if error is not None:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """End the run by an error: crash-only, the next start recovers."""
+        if not self._broken.done():
             self._broken.set_exception(error)
+
+    def failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """For `loop.set_exception_handler`: an error that nobody caught ends the run, everything else is logged."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._break(error)
+        else:
+            loop.default_exception_handler(context)
 
 
 def _missed(request: ForecastRequested, detail: str) -> ForecastMissed:

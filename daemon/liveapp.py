@@ -1,5 +1,6 @@
 """The composition of a live or demo run: configuration, credentials, account, models, journal, shell."""
 
+import asyncio
 import contextlib
 import os
 import time
@@ -107,6 +108,7 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
                 flatten_on_stop=config.ctrader.on_stop == "flatten",
             )
             halted = state.halted()
+            asyncio.get_running_loop().set_exception_handler(shell.failed)
             settle_memory()
             try:
                 async with surroundings(config, shell, status, state, console, look=look):

@@ -40,7 +40,7 @@ from adapters.ctrader.signin import SignIn, Tokens
 from adapters.ctrader.symbols import Specification
 from adapters.ctrader.wire import Spots
 from bus.clock import Clock, ManualClock
-from bus.errors import BrokerError, DataError, NotSent, RateLimited, Refused, SessionLost, TradingError
+from bus.errors import BrokerError, ConfigError, DataError, NotSent, RateLimited, Refused, SessionLost, TradingError
 from bus.messages import Bar, LinkChanged, Quote, SubmitOrder, VenueCommand
 from bus.values import NS_PER_MS, NS_PER_S, Instrument
 
@@ -369,7 +369,7 @@ class LiveVenue:
                     return  # the next login begins again
                 await self._drop_if_silent(error)
                 reason = str(error)
-            except (BrokerError, DataError) as error:
+            except (BrokerError, DataError, ConfigError) as error:
                 reason = str(error)
             else:
                 return
@@ -414,7 +414,7 @@ class LiveVenue:
         self._settle_if_needed()
 
     async def _subscribe(self, numbers: Sequence[int] | dict[int, Specification]) -> None:
-        for number in numbers:
+        for number in tuple(numbers):
             name = self._specifications[number].instrument.symbol
             request = openapi.ProtoOASubscribeSpotsReq(
                 ctidTraderAccountId=self._account_id, symbolId=[number], subscribeToSpotTimestamp=True
