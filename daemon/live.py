@@ -393,7 +393,7 @@ class LiveShell:
     def failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """For `loop.set_exception_handler`: an error that nobody caught ends the run, everything else is logged."""
         error = context.get("exception")
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and "never retrieved" not in context.get("message", ""):
             self._break(error)
         else:
             loop.default_exception_handler(context)
