@@ -64,10 +64,13 @@ class Unusual:
 def judge(candle_errors: Floats, percentiles: Floats, candle_threshold: float) -> Unusual | None:
     """Whether one window is unusual: its error lies above the 95th percentile of the validation errors.
 
+    A few odd candles raise the error of their neighbours too, which the network then redraws less well, so a candle is
+    named only where its own error is rare among all candles, and not merely high.
+
     Args:
         candle_errors: shape (CANDLES,), oldest first.
         percentiles: shape (101,), validation errors of windows at 0 %, 1 % ... 100 %.
-        candle_threshold: validation error that 95 % of single candles stay below.
+        candle_threshold: validation error that few single candles exceed (`models.train.detector`).
 
     Returns:
         What is unusual, with the candles (0 = newest) above their own threshold, worst first, at most five, at least

@@ -11,19 +11,19 @@ import numpy as np
 from msgspec.structs import replace
 from threadpoolctl import threadpool_limits
 
-from bus.errors import DataError
 from bus.messages import HorizonForecast
 from bus.series import BarSeries
-from models import artifact, candles, features, random_walk, scalers
+from models import artifact, features, random_walk, scalers
 from models.artifact import Artifact, Manifest, MetricRow, TrainingWindow
-from models.columns import Columns, Floats, from_series
+from models.columns import Floats, from_series
 from models.contract import Net, Problem, Progress, no_progress
 from models.forward import Pipeline
 from models.nets import architectures
 from models.scalers import Scaler
 from models.train import metrics
 from models.train.cache import FeatureCache
-from models.train.data import LABEL_LIMIT, VALIDATION_SHARE, Rows, Split, data_sha256, split
+from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split
+from models.train.detector import fit_detector
 
 _GOLDEN_ROWS = 8
 
@@ -97,7 +97,7 @@ def _fit_defaults(train: BarSeries, parts: Split, manifest: Manifest, kind: scal
     best = ""
     for net in architectures().values():
         if net.task == "reconstruct":
-            artifacts.append(_fit_detector(net, from_series(train), manifest, told))
+            artifacts.append(fit_detector(net, from_series(train), manifest, told))
             continue
         pipeline = fit_forecaster(net, parts, seed=manifest.seed, scaler=kind, progress=told)
         judged = _judge(net.name, pipeline(parts.calibration.features), parts.calibration, horizons)
@@ -132,37 +132,6 @@ def fit_forecaster(
         )
     )
     return Pipeline(scaler=scaling, net=trained)
-
-
-def _fit_detector(net: Net, columns: Columns, manifest: Manifest, progress: Progress) -> Artifact:
-    """Train an autoencoder on windows of the fit part; its alarm level is taken from the validation part."""
-    drawn = candles.windows(columns)
-    cut = int(len(drawn) * (1.0 - VALIDATION_SHARE))
-    # a window's length between the parts, so that no candle is in both
-    older, newer = drawn[: cut - candles.CANDLES], drawn[cut:]
-    if len(older) < candles.CANDLES or len(newer) < candles.CANDLES:
-        raise DataError(f"{manifest.symbol}: {len(columns)} bars give too few windows of {candles.CANDLES} candles")
-    size = candles.CANDLES * candles.PARTS
-    scaler = Scaler(centre=np.zeros(size), gain=np.ones(size), limit=candles.LIMIT)
-    trained = net.fit(
-        Problem(
-            inputs=older,
-            targets=older,
-            validation_inputs=newer,
-            validation_targets=newer,
-            seed=manifest.seed,
-            progress=progress,
-        )
-    )
-    pipeline = Pipeline(scaler=scaler, net=trained)
-    errors = candles.errors(pipeline, newer)
-    extra = {
-        "error_percentiles": np.percentile(errors.mean(axis=1), np.arange(101)),
-        "candle_threshold": np.array([np.percentile(errors, 95)]),
-    }
-    described = replace(manifest, kind="detector", name=net.name, activation=trained.activation, horizons=(),
-                        feature_names=(), feature_hash="")  # fmt: skip
-    return artifact.seal(described, pipeline, extra, newer[:_GOLDEN_ROWS])
 
 
 def _judge(name: str, expected: Floats, rows: Rows, horizons: Sequence[int]) -> _Judged:

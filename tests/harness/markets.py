@@ -38,6 +38,35 @@ def made_up_bars(n, seed, *, symbol="EURUSD", period_ns=NS_PER_HOUR, spread=True
     )
 
 
+def simulated(n, seed, *, garch=False, steps=32):
+    """Hourly candles of a driftless walk in `steps` normal steps each, of constant or GARCH(0.08, 0.90) variance.
+
+    Volumes are log-normal and, but for the GARCH volatility, know nothing of the price.
+    """
+    random = np.random.default_rng(seed)
+    shocks = random.standard_normal((n, steps)) / np.sqrt(steps)
+    sigma, variance = np.ones(n), 1.0
+    for row, shock in enumerate(shocks.sum(axis=1) if garch else ()):
+        sigma[row] = np.sqrt(variance)
+        variance = 0.02 + 0.08 * variance * shock**2 + 0.90 * variance
+    path = np.cumsum(shocks, axis=1) * sigma[:, None]
+    opening = np.r_[0.0, np.cumsum(path[:, -1])[:-1]]
+    path += opening[:, None]
+    high, low = np.maximum(path.max(axis=1), opening), np.minimum(path.min(axis=1), opening)
+    prices = np.round(np.stack((opening, high, low, path[:, -1])) * 100.0).astype(np.int64)
+    prices += 200_000 - prices.min()
+    return BarSeries(
+        symbol="EURUSD",
+        period_ns=NS_PER_HOUR,
+        ts_open_ns=MONDAY_NS + np.arange(n) * NS_PER_HOUR,
+        open_e5=prices[0],
+        high_e5=prices[1],
+        low_e5=prices[2],
+        close_e5=prices[3],
+        quotes=np.round(random.lognormal(0.0, 0.5, n) * sigma * 500.0).astype(np.int64) + 1,
+    )
+
+
 def replaced_after(series, row, seed):
     """The same bars up to and with `row`, and another market after it."""
     noise = made_up_bars(len(series), seed, symbol=series.symbol)
