@@ -123,9 +123,13 @@ class ForecastMissed(Message, frozen=True, kw_only=True):
 class PatternSeen(Message, frozen=True, kw_only=True):
     """The autoencoder met a window it reconstructs badly, or a named pattern was seen. Produced by models.serve.
 
-    `error_ppm` is the reconstruction error and `threshold_ppm` the alarm level, both in millionths of the normalised
-    unit; `percentile` is where the error lies among the validation errors (0 to 100); `candles` are the offsets
-    (0 = newest) of the candles that differ most.
+    Of a window: `error_ppm` is the reconstruction error and `threshold_ppm` the alarm level, both in millionths of the
+    normalised unit; `percentile` is where the error lies among the validation errors (0 to 100); `candles` are the
+    offsets (0 = newest) of the candles that differ most, worst first.
+
+    Of a named pattern: `confidence_ppm` is how clear the shape is, in millionths (1,000,000 = textbook; no
+    probability), `direction` 1 bullish, -1 bearish, 0 neither; `candles` are the offsets of the candles that carry it,
+    newest first; error, threshold and percentile are 0. It is told once, by the bar that completes it.
     """
 
     request_id: str
@@ -138,6 +142,8 @@ class PatternSeen(Message, frozen=True, kw_only=True):
     percentile: float
     candles: tuple[int, ...]
     ts_init_ns: int
+    confidence_ppm: int = 0
+    direction: int = 0
 
 
 class Band(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):

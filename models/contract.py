@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import Columns
+from models.chart import Chart
 from models.forward import Dense
 
 Floats = NDArray[np.float64]
@@ -89,18 +89,45 @@ class Forecaster(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A named pattern in the newest candles.
+    """A named pattern that the newest bar completes.
 
     Attributes:
-        name: for instance `bullish_engulfing`.
-        confidence: 0 to 1, by the geometry that the detector states.
-        candles: offsets of the candles that form it, 0 = newest.
+        confidence: 0 to 1: 0 where one of the inequalities of the geometry is kept with nothing to spare, 1 where all
+            are at or past the ideal that the detector states (`models.chart.grade`, `least`). It speaks about shape;
+            it is no probability and says nothing about what comes after.
+        bars: positions in the chart of the bars that carry the geometry, newest first, the newest bar first of all.
     """
 
-    name: str
     confidence: float
-    candles: tuple[int, ...]
+    bars: tuple[int, ...]
 
 
-Detector = Callable[[Columns], Sighting | None]
-"""Looks at the newest candles and says what it sees, or None. Pure, and total: too few bars give None."""
+Detector = Callable[[Chart], Sighting | None]
+"""Looks at the newest bars of a chart, bullish side up, and says what the newest one completes, or None.
+
+Pure and total: too few bars, or bars that do not move, give None. A formation is told once, at the bar that completes
+it, which the detector finds out from the chart alone. The docstring states the geometry as inequalities in ATRs, and
+what the confidence grows with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """A chart pattern and its reflection.
+
+    Attributes:
+        detect: the detector.
+        bullish: name of what it finds on the upright chart.
+        bearish: name of what it finds on the mirrored one; empty for a pattern without a direction, which is looked
+            for on the upright chart alone.
+    """
+
+    detect: Detector
+    bullish: str
+    bearish: str
+
+    @property
+    def sides(self) -> tuple[tuple[str, int], ...]:
+        """Its names, each with its direction: 1 bullish, -1 bearish, 0 neither."""
+        if not self.bearish:
+            return ((self.bullish, 0),)
+        return ((self.bullish, 1), (self.bearish, -1))

@@ -76,7 +76,7 @@ class Service:
                 answers += self._unusual(request, artifact, columns)
             else:
                 answers.append(self._forecast(request, artifact, market))
-        return answers + patterns.look(request, columns)
+        return answers + self._named(request, columns)
 
     async def answer_async(self, request: ForecastRequested) -> Sequence[AnyMessage]:
         """`answer`, in the service's worker thread (fits ``bus.port.AnswerRequest``)."""
@@ -161,6 +161,13 @@ class Service:
                 ts_init_ns=request.as_of_ns,
             )
         ]
+
+    def _named(self, request: ForecastRequested, columns: Columns) -> list[Answer]:
+        """The named patterns that the newest bar completes."""
+        try:
+            return list(patterns.look(request, columns))
+        except Exception as error:  # noqa: BLE001  as above
+            return [self._miss(request, patterns.MODEL_ID, "error", f"{type(error).__name__}: {error}")]
 
     def _miss(self, request: ForecastRequested, model_id: str, reason: str, detail: str) -> ForecastMissed:
         self.missed[reason] = self.missed.get(reason, 0) + 1
