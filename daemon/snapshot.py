@@ -2,7 +2,11 @@
 
 import msgspec
 
-from bus.messages import CalibratedForecast, PositionState
+from bus.messages import CalibratedForecast, PatternSeen, PositionState
+
+OTHER = "(other)"
+CLEAR = 0.5
+"""Named patterns are all counted, but come up by the hundred: only those of this confidence or more get a line."""
 
 
 class OpenPosition(msgspec.Struct, kw_only=True):
@@ -110,6 +114,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     forecasts: tuple[ForecastView, ...]
     coverage: tuple[CoverageView, ...]
     refusals: dict[str, int]
+    patterns: dict[str, int]
     halts: dict[str, str]
     counts: Counts
     progress: float
@@ -159,6 +164,31 @@ def forecast_view(forecast: CalibratedForecast, digits: int) -> ForecastView:
             if each.bands
         ),
     )
+
+
+def pattern_words(seen: PatternSeen) -> str:
+    """A line about a pattern; empty for a named one that is less than half as clear as in a textbook."""
+    if seen.threshold_ppm:
+        return f"{seen.pattern} (percentile {seen.percentile:.1f})"
+    clear = seen.confidence_ppm / 1e6
+    return f"{seen.pattern} ({clear:.0%} clear)" if clear >= CLEAR else ""
+
+
+class Tally(dict[str, int]):
+    """How often each name came up, in bounded memory: what comes after the first `largest` names counts as OTHER."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__()
+        self._largest = largest
+
+    def count(self, name: str) -> None:
+        """It came up once more."""
+        key = name if name in self or len(self) < self._largest else OTHER
+        self[key] = self.get(key, 0) + 1
+
+    def ranked(self) -> dict[str, int]:
+        """A copy, most frequent first."""
+        return dict(sorted(self.items(), key=lambda each: (-each[1], each[0])))
 
 
 class ThinnedLine:

@@ -24,16 +24,17 @@ from daemon.snapshot import (
     Health,
     OpenPosition,
     Snapshot,
+    Tally,
     ThinnedLine,
     forecast_view,
     open_position,
+    pattern_words,
 )
 
 EQUITY_POINTS = 512
 LARGEST_TABLE = 64
 EVENTS_KEPT = 12
 DEALS_REMEMBERED = 4_096
-OTHER = "(other)"
 
 
 class Status:
@@ -59,7 +60,7 @@ class Status:
         self.positions: dict[str, OpenPosition] = {}
         self.forecasts: dict[str, ForecastView] = {}
         self.coverage: dict[int, CoverageView] = {}
-        self.refusals: dict[str, int] = {}
+        self.refusals, self.patterns = Tally(LARGEST_TABLE), Tally(LARGEST_TABLE)
         self.halts: dict[str, str] = {}
         self.ended = ""
         self._total, self._pace, self._run = progress_total, pace, run
@@ -67,9 +68,7 @@ class Status:
         self._by_symbol: dict[str, Instrument] = {}
         self._clock_ns = 0
         self._span_ns = (0, 0)
-        self._others = 0
-        self._beats = 0
-        self._missed_in_a_row = 0
+        self._others, self._beats, self._missed_in_a_row = 0, 0, 0
         self._deals: dict[str, None] = {}
         self._line = ThinnedLine(EQUITY_POINTS)
         self._events: deque[tuple[int, str]] = deque(maxlen=EVENTS_KEPT)
@@ -231,15 +230,15 @@ class Status:
 
     def _on_pattern(self, seen: m.PatternSeen) -> None:
         self.counts.patterns += 1
-        self._say(seen.ts_init_ns, f"{seen.symbol}: {seen.pattern} (percentile {seen.percentile:.1f})")
+        self.patterns.count(seen.pattern)
+        if words := pattern_words(seen):
+            self._say(seen.ts_init_ns, f"{seen.symbol}: {words}")
 
     # --- orders ------------------------------------------------------------------------------------------------
 
     def _on_refused(self, refusal: m.IntentRefused) -> None:
         self.counts.refused += 1
-        known = refusal.rule in self.refusals or len(self.refusals) < LARGEST_TABLE
-        rule = refusal.rule if known else OTHER
-        self.refusals[rule] = self.refusals.get(rule, 0) + 1
+        self.refusals.count(refusal.rule)
 
     def _on_rejected(self, fact: m.OrderRejected) -> None:
         self.counts.rejected += 1
@@ -386,7 +385,8 @@ class Status:
             positions=tuple(msgspec.structs.replace(each) for each in self.positions.values()),
             forecasts=tuple(self.forecasts.values()),
             coverage=tuple(msgspec.structs.replace(each) for each in self.coverage.values()),
-            refusals=dict(sorted(self.refusals.items(), key=lambda each: (-each[1], each[0]))),
+            refusals=self.refusals.ranked(),
+            patterns=self.patterns.ranked(),
             halts=dict(self.halts),
             counts=msgspec.structs.replace(self.counts),
             progress=progress,

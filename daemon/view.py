@@ -297,6 +297,13 @@ def _refusals(snapshot: Snapshot) -> Panel:
     return _panel("Refused by rule", table if snapshot.refusals else _none())
 
 
+def _patterns(snapshot: Snapshot) -> Panel:
+    table = _table("shape", ">times")
+    for name, times in list(snapshot.patterns.items())[:6]:
+        table.add_row(name.replace("_", " "), f"{times:,}")
+    return _panel("Patterns", table if snapshot.patterns else _none())
+
+
 def _counts(snapshot: Snapshot) -> Panel:
     counts = snapshot.counts
     grid = _table("", ">", "", ">")
@@ -326,7 +333,8 @@ def render(snapshot: Snapshot, *, height: int = HEIGHT, width: int = WIDTH) -> R
     forecasts = Layout(_forecasts(snapshot), size=min(12, rows + 3))
     middle, lower = Layout(size=7), Layout(size=8)
     middle.split_row(Layout(_positions(snapshot), ratio=3), Layout(_coverage(snapshot), ratio=2))
-    lower.split_row(Layout(_refusals(snapshot), ratio=2), Layout(_counts(snapshot), ratio=3))
+    shapes = Layout(_patterns(snapshot), ratio=4)
+    lower.split_row(Layout(_refusals(snapshot), ratio=3), shapes, Layout(_counts(snapshot), ratio=4))
     frame = Layout()
     frame.split_column(top, equity, forecasts, middle, lower, Layout(_events(snapshot), minimum_size=3))
     return _Frame(frame, max(12, height))

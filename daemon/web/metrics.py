@@ -73,6 +73,10 @@ class StatusCollector(Collector):
         for rule, times in snapshot.refusals.items():
             refused.add_metric([rule], times)
         yield refused
+        patterns = CounterMetricFamily("plimsoll_patterns_by_name", "Patterns seen, by name", labels=["pattern"])
+        for name, times in snapshot.patterns.items():
+            patterns.add_metric([name], times)
+        yield patterns
         measured = GaugeMetricFamily(
             "plimsoll_coverage_measured", "Share of truths in the interval", labels=["horizon"]
         )

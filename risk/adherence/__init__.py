@@ -80,7 +80,7 @@ class Adherence:
         self._quotes = 0
         self._n_bars = 0
         self._n_forecasts = 0
-        self._patterns = 0
+        self._patterns: dict[tuple[str, str], tuple[int, str]] = {}
         self._rejected = 0
         self._first_ns = 0
         self._last_ns = 0
@@ -211,8 +211,12 @@ class Adherence:
         key = (missed.reason, missed.model_id)
         self._missed[key] = (self._missed.get(key, (0, ""))[0] + 1, missed.detail)
 
-    def _on_pattern(self, _: PatternSeen) -> None:
-        self._patterns += 1
+    def _on_pattern(self, seen: PatternSeen) -> None:
+        key = (seen.model_id, seen.pattern)
+        clear = (
+            f"percentile {seen.percentile:.1f}" if seen.threshold_ppm else f"{seen.confidence_ppm / 1e4:.0f} % clear"
+        )
+        self._patterns[key] = (self._patterns.get(key, (0, ""))[0] + 1, f"{seen.symbol}, {clear}")
 
     def _on_intent(self, intent: Intent) -> None:
         self._ledger.intents[intent.intent_id] = intent
@@ -302,6 +306,7 @@ class Adherence:
                 Count(kind=model or "(none)", key=reason, n=n, example=text)
                 for (reason, model), (n, text) in sorted(self._missed.items())
             ),
+            pattern_counts=_by_frequency(self._patterns),
             delays=_delays(trades),
             slippage=_slippage(trades),
             forecasts=rows,
@@ -320,7 +325,7 @@ class Adherence:
             bars=self._n_bars,
             forecasts=self._n_forecasts,
             missed=missed,
-            patterns=self._patterns,
+            patterns=sum(n for n, _ in self._patterns.values()),
             intents=len(ledger.intents),
             refused=len(self._refused),
             orders=len(ledger.orders),
@@ -344,8 +349,13 @@ def _counted(refusals: list[Refusal]) -> tuple[Count, ...]:
         words = f"{entry.value} against {entry.limit}" if entry.limit else entry.value
         key = (entry.kind, entry.rule)
         counts[key] = (counts.get(key, (0, ""))[0] + 1, words)
+    return _by_frequency(counts)
+
+
+def _by_frequency(counts: dict[tuple[str, str], tuple[int, str]]) -> tuple[Count, ...]:
+    """Counts by (kind, key) with their newest example, most frequent first."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1][0], item[0]))
-    return tuple(Count(kind=kind, key=rule, n=n, example=words) for (kind, rule), (n, words) in ranked)
+    return tuple(Count(kind=kind, key=key, n=n, example=words) for (kind, key), (n, words) in ranked)
 
 
 def _delays(trades: tuple[Trade, ...]) -> dict[str, Spread]:

@@ -347,6 +347,7 @@ class Summary(Record, frozen=True, kw_only=True):
     refusals: tuple[Refusal, ...]
     refusal_counts: tuple[Count, ...]
     missed_counts: tuple[Count, ...]
+    pattern_counts: tuple[Count, ...]
     delays: dict[str, Spread]
     slippage: dict[str, Spread]
     forecasts: tuple[ForecastRow, ...]

@@ -88,6 +88,15 @@ def test_the_page_says_the_verdict_its_limits_and_where_it_comes_from(paths):
         assert words in page
 
 
+def test_patterns_are_listed_as_shapes_and_not_as_forecasts(adherence, paths):
+    page = paths.html.read_text()
+    told = {row.key: row.n for row in adherence.summary().pattern_counts}
+
+    assert told["double_top"] > 0
+    assert re.search(rf"double top</th><td class=\"dim\">pattern-rules</td><td class=\"n\">{told['double_top']}<", page)
+    assert "Shapes, not forecasts" in page
+
+
 def test_every_plot_is_told_in_words_too(paths):
     page = paths.html.read_text()
     labels = re.findall(r'role="img" aria-label="([^"]*)"', page)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from bus import messages as m
 from bus.messages import VenueFact
 from bus.values import NS_PER_HOUR, Side
-from daemon.status import EQUITY_POINTS, LARGEST_TABLE, OTHER, Status
+from daemon.snapshot import OTHER
+from daemon.status import EQUITY_POINTS, LARGEST_TABLE, Status
 from risk.book import Book
 from tests.harness import records as r
 
@@ -232,3 +233,25 @@ def test_messages_in_any_order_never_break_the_projection(messages):
     for seq, message in messages:
         status.watch(seq, message)
         msgspec.json.encode(status.snapshot(float(seq)))
+
+
+def test_patterns_are_counted_by_name_and_only_clear_ones_get_a_line():
+    status = told(
+        r.pattern("double_top", confidence_ppm=630_000, direction=-1),
+        r.pattern("inside_bar", confidence_ppm=100_000),
+        r.pattern("inside_bar", confidence_ppm=499_999),
+        r.pattern("unusual_candles", error_ppm=90, threshold_ppm=80, percentile=99.41, model_id="autoencoder-1"),
+    )
+    shown = status.snapshot(0.0)
+    assert shown.patterns == {"inside_bar": 2, "double_top": 1, "unusual_candles": 1}
+    assert shown.counts.patterns == 4
+    assert [words for _, words in shown.events] == [
+        "EURUSD: double_top (63% clear)",
+        "EURUSD: unusual_candles (percentile 99.4)",
+    ]
+
+
+def test_pattern_names_are_counted_in_bounded_memory():
+    shown = told(*(r.pattern(f"shape_{n}") for n in range(LARGEST_TABLE + 9))).snapshot(0.0)
+    assert len(shown.patterns) == LARGEST_TABLE + 1
+    assert shown.patterns[OTHER] == 9

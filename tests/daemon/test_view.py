@@ -39,9 +39,12 @@ def shown(status, width=104, height=40, terminal=True):
 
 
 def test_the_screen_shows_what_a_trader_looks_for(status):
+    status.apply(r.pattern("double_top", confidence_ppm=630_000))
     text = shown(status)
 
     for words in (
+        "double top",
+        "double_top (63% clear)",
         "Plimsoll",
         "running",
         cash(status.equity, status.snapshot(0.0)),

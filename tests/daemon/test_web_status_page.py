@@ -70,7 +70,9 @@ def test_health_is_200_when_well_and_503_with_its_reasons_when_not():
 
 
 def test_metrics_are_read_by_prometheus_and_are_of_this_status_alone():
-    code, headers, body = get("/metrics")
+    status = folded()
+    status.apply(r.pattern("double_top"))
+    code, headers, body = get("/metrics", status)
     families = {family.name: family for family in text_string_to_metric_families(body)}
 
     assert code == 200
@@ -80,6 +82,7 @@ def test_metrics_are_read_by_prometheus_and_are_of_this_status_alone():
         "spread": 3,
         "exposure": 3,
     }
+    assert {s.labels["pattern"]: s.value for s in families["plimsoll_patterns_by_name"].samples} == {"double_top": 1}
     assert {s.labels["horizon"] for s in families["plimsoll_coverage_measured"].samples} == {"1", "4", "24"}
     assert not any(name.startswith(("python", "process")) for name in families)
 

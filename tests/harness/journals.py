@@ -143,6 +143,11 @@ class Scenario:
                 request_id=request, symbol=SYMBOL, pattern="unusual", model_id="autoencoder-1", as_of_ns=end,
                 error_ppm=91_000, threshold_ppm=80_000, percentile=99.4, candles=(0, 3), ts_init_ns=arrival,
             ))  # fmt: skip
+            self.say(m.PatternSeen(
+                request_id=request, symbol=SYMBOL, pattern="double_top", model_id="pattern-rules", as_of_ns=end,
+                error_ppm=0, threshold_ppm=0, percentile=0.0, candles=(0, 3, 9, 20), ts_init_ns=arrival,
+                confidence_ppm=630_000, direction=-1,
+            ))  # fmt: skip
 
     def resolve(self, index, now):
         later = []

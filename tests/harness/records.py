@@ -248,3 +248,9 @@ def journal(trades=6, run_id="r1"):
         m.RunEnded(reason="end of data", flatten=True, ts_init_ns=now + 7),
     ]
     return list(enumerate(messages, start=1))
+
+
+def pattern(name, **facts):
+    """A named pattern; `facts` makes it another, or the autoencoder's."""
+    fields = {"error_ppm": 0, "threshold_ppm": 0, "percentile": 0.0, "candles": (0,), "model_id": "pattern-rules"}
+    return m.PatternSeen(request_id="r", symbol="EURUSD", pattern=name, as_of_ns=5, ts_init_ns=5, **(fields | facts))

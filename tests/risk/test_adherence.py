@@ -269,6 +269,16 @@ def test_refusals_and_rejections_are_counted_by_rule_and_code(journal, summary):
     assert sum(row.n for row in summary.missed_counts) == len(of_kind(journal, m.ForecastMissed))
 
 
+def test_patterns_are_counted_by_who_told_them_and_by_name(journal, summary):
+    told = [(message.model_id, message.pattern) for message in of_kind(journal, m.PatternSeen)]
+    assert {(row.kind, row.key): row.n for row in summary.pattern_counts} == {key: told.count(key) for key in told}
+    assert {row.key: row.example for row in summary.pattern_counts} == {
+        "unusual": "EURUSD, percentile 99.4",
+        "double_top": "EURUSD, 63 % clear",
+    }
+    assert summary.counts.patterns == len(told)
+
+
 # --- equity ------------------------------------------------------------------------------------------------------
 
 
