@@ -94,6 +94,7 @@ def test_there_is_a_plant_to_find_it_by(pattern):
     assert pattern.bullish in RECIPES
 
 
+@pytest.mark.slow
 @every_side
 def test_planted_patterns_are_found_at_their_completion_and_told_once(pattern, name, direction):
     found = 0

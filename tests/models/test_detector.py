@@ -120,6 +120,7 @@ def test_percentiles_rise_from_the_least_to_the_largest_error_and_are_plain_ones
     assert few[95] == errors[: 10 * candles.CANDLES].max()
 
 
+@pytest.mark.slow
 def test_false_alarms_on_fresh_windows_of_the_same_kind_are_about_one_in_twenty_and_never_many():
     rates = []
     for seed in range(2):
