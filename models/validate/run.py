@@ -120,7 +120,7 @@ def validate(series: BarSeries, settings: Settings, progress: Progress | None = 
 
 def _check_size(series: BarSeries, settings: Settings, longest: int, start: int) -> None:
     test = (1 + LEAST_FORECASTS) * longest
-    if start < features.WINDOW + max(LEAST_RETURNS, test) or len(series) - start < test:
+    if start < features.SIGMA_BARS + max(LEAST_RETURNS, test) or len(series) - start < test:
         raise DataError(
             f"{series.symbol}: {len(series)} bars are too few for {longest} bars ahead and a test fraction of "
             f"{settings.test_fraction:g}; give more data, or shorter horizons"
