@@ -8,6 +8,7 @@ from bus.values import NS_PER_DAY, NS_PER_S
 
 NEW_YORK = ZoneInfo("America/New_York")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_ORDINAL = _EPOCH.toordinal()
 _ROLLOVER_HOUR = 17
 
 
@@ -45,6 +46,13 @@ def next_rollover_ns(ts_ns: int) -> int:
     day = ts_ns // NS_PER_DAY
     rollover_ns, _ = _day_bounds(day)
     return rollover_ns if rollover_ns > ts_ns else _day_bounds(day + 1)[0]
+
+
+def week_start_ns(ts_ns: int) -> int:
+    """The start of the trading week a moment belongs to: Sunday 17:00 New York, at that moment or before it."""
+    day = trading_day(ts_ns)
+    monday = day - (day - 1) % 7  # date.fromordinal(1) was a Monday
+    return _day_bounds(monday - 1 - _EPOCH_ORDINAL)[0]
 
 
 def market_open(ts_ns: int, session: str) -> bool:

@@ -201,11 +201,35 @@ class ForecastResolved(Message, frozen=True, kw_only=True):
     ts_init_ns: int
 
 
+class VolatilityState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `models.volatility` has learnt of one market up to a bar; continuing from it is bit-equal to never stopping.
+
+    `levels` are recent ranges relative to their season, one a span; `returns`, `ranges` and `counts` have one entry a
+    bucket of the trading week; `cycle` lists the buckets that trade, `sums` the cumulated variance over them.
+    """
+
+    period_ns: int
+    last_open_ns: int
+    last_close_e5: int
+    week_ns: int
+    weeks: int
+    bars: int
+    mean_return: float
+    mean_range: float
+    levels: tuple[float, ...]
+    returns: tuple[float, ...]
+    ranges: tuple[float, ...]
+    counts: tuple[int, ...]
+    cycle: tuple[int, ...]
+    sums: tuple[float, ...]
+
+
 class ModelAdmitted(Message, frozen=True, kw_only=True):
     """A verified artifact may speak. Produced by the daemon's admission; the last one with `active` trades.
 
-    `scores` holds, per horizon, the newest nonconformity scores |y - point| / sigma of the calibration split, in time
-    order: as many as a calibrator keeps.
+    `scores` holds, per horizon, the newest nonconformity scores of the calibration split, in time order: as many as a
+    calibrator keeps. They are |y - point| / scale, where the scale is the volatility model's from `volatility` on, the
+    market as it was at the end of the calibration split; None: the scale is the forecast's own sigma.
     """
 
     model_id: str
@@ -215,6 +239,7 @@ class ModelAdmitted(Message, frozen=True, kw_only=True):
     horizons: tuple[int, ...]
     scores: tuple[tuple[float, ...], ...]
     ts_init_ns: int
+    volatility: VolatilityState | None = None
 
 
 # --- intents and orders ----------------------------------------------------------------------------------------

@@ -3,6 +3,10 @@
 Theory of operation. A closed bar moves the index on. A request notes the bar it was asked on; an answer is calibrated
 with what had been learnt until it came, and waits under the index of the bar that will bring its truth. When that bar
 closes, the interval is held against it, and only then does the calibrator learn: labels are as late as the horizon.
+
+An interval is as wide as the market moves just then: its scale is the volatility as it was when the forecast was asked
+for (`models.volatility`, learnt here bar by bar from where the artifact left it), or the forecast's own sigma for a
+model that was admitted with scores in that unit.
 Part of the core's state, and so as pure: no clock, no I/O, equal inputs give equal answers.
 """
 
@@ -22,7 +26,9 @@ from bus.messages import (
 )
 from bus.values import NS_PER_S, Instrument
 from models.bars import BarBuilder, BarWindow
-from models.conformal import Calibrator, score, step_for
+from models.conformal import Bank, score
+from models.conformal.calibrator import Calibrator, Ticket
+from models.volatility import SeasonalVolatility
 from risk.coverage import CoverageTracker
 from risk.marks import possible
 
@@ -45,28 +51,33 @@ class Counters(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct, gc=False):
-    """A request in flight, the bar it was asked on, and the models that answered."""
+    """A request in flight, the bar it was asked on, the scale of each horizon then, and the models that answered."""
 
     bar_index: int
     as_of_ns: int
     close_e5: int
     deadline_ns: int
+    scales_e5: dict[int, int]
     answered: list[str]
 
 
 class _Issued(msgspec.Struct, gc=False):
-    """An interval whose truth is still to come."""
+    """An interval whose truth is still to come; its score, in units of `scale_e5`, goes to who issued it."""
 
     model_id: str
     as_of_ns: int
     close_e5: int
     horizon: CalibratedHorizon
+    scale_e5: int
+    ticket: Ticket
+    calibrator: Calibrator
 
 
 class Market:
     """One symbol. `active_model` is the model that trades, empty before one was admitted."""
 
-    __slots__ = ("_calibrators", "_issued", "active_model", "asked", "bar_index", "builder", "counters", "window")
+    __slots__ = ("_by_market", "_calibrators", "_issued", "_trackers", "active_model", "asked", "bar_index", "builder",
+                 "counters", "volatility", "window")  # fmt: skip
 
     def __init__(self, instrument: Instrument, period_ns: int, counters: Counters) -> None:
         self.builder = BarBuilder(instrument.symbol, period_ns)
@@ -76,31 +87,46 @@ class Market:
         self.asked: dict[str, _Asked] = {}
         self.counters = counters
         self._issued: dict[int, list[_Issued]] = {}  # by the index of the bar that brings the truth
-        self._calibrators: dict[tuple[str, int], tuple[Calibrator, CoverageTracker]] = {}
+        self._calibrators = Bank(instrument.symbol)
+        self._trackers: dict[tuple[str, int], CoverageTracker] = {}
+        self._by_market: set[str] = set()  # models whose scores are in units of the market's volatility
+        self.volatility = SeasonalVolatility(period_ns)
 
     @property
     def has_models(self) -> bool:
         """Whether there is anybody to ask."""
-        return bool(self._calibrators)
+        return bool(self._trackers)
 
     def admit(self, model: ModelAdmitted, levels_ppm: Sequence[int]) -> None:
-        """Let a model speak, with a fresh calibrator a horizon: scores of two models are not exchangeable."""
+        """Let a model speak, with a fresh calibrator a horizon: scores of two models are not exchangeable.
+
+        The volatility that comes with it is taken where it knows more of the market than what was learnt here.
+        """
         for horizon, scores in zip(model.horizons, model.scores, strict=True):
-            self._calibrators[model.model_id, horizon] = (
-                Calibrator(levels_ppm, scores, gamma=step_for(horizon)),
-                CoverageTracker(levels_ppm[0]),
-            )
+            self._calibrators.admit(model.model_id, horizon, levels_ppm, scores)
+            self._trackers[model.model_id, horizon] = CoverageTracker(levels_ppm[0])
+        self._by_market.discard(model.model_id)
+        if model.volatility is not None:
+            self._by_market.add(model.model_id)
+            if not self.volatility.known or model.volatility.last_open_ns > self.volatility.last_open_ns:
+                self.volatility = SeasonalVolatility.restore(model.volatility, self.window.period_ns)
         if model.active:
             self.active_model = model.model_id
 
     def size_multiplier_ppm(self, model_id: str, horizon: int) -> int:
         """How much of its size an intent keeps, from the measured coverage of what it rests on."""
-        entry = self._calibrators.get((model_id, horizon))
-        return entry[1].size_multiplier_ppm() if entry else 1_000_000
+        tracker = self._trackers.get((model_id, horizon))
+        return tracker.size_multiplier_ppm() if tracker else 1_000_000
+
+    def look_back(self, bar: Bar) -> None:
+        """Take in a bar from before trading started."""
+        self.window.append(bar)
+        if min(bar.high_e5, bar.low_e5, bar.close_e5) > 0:  # history comes from outside
+            self.volatility.update(bar.ts_open_ns, bar.high_e5, bar.low_e5, bar.close_e5)
 
     def close(self, bar: Bar) -> None:
         """Take in a closed bar."""
-        self.window.append(bar)
+        self.look_back(bar)
         self.bar_index += 1
 
     def ask(self, bar: Bar, horizons: tuple[int, ...], deadline_ns: int) -> ForecastRequested:
@@ -113,8 +139,20 @@ class Market:
         )
         if len(self.asked) > LARGEST_ASKED:
             self.asked.pop(next(iter(self.asked)))
-        self.asked[request.request_id] = _Asked(self.bar_index, bar.ts_close_ns, bar.close_e5, deadline_ns, [])
+        self.asked[request.request_id] = _Asked(
+            bar_index=self.bar_index,
+            as_of_ns=bar.ts_close_ns,
+            close_e5=bar.close_e5,
+            deadline_ns=deadline_ns,
+            scales_e5=self._scales(bar.close_e5, horizons),
+            answered=[],
+        )
         return request
+
+    def _scales(self, close_e5: int, horizons: tuple[int, ...]) -> dict[int, int]:
+        if not self._by_market:
+            return {}
+        return {horizon: self.volatility.scale_e5(close_e5, horizon) for horizon in horizons}
 
     def answer(self, forecast: Forecast, now_ns: int) -> CalibratedForecast | ForecastMissed | None:
         """Calibrate an answer.
@@ -137,13 +175,12 @@ class Market:
                 detail=f"{(now_ns - asked.deadline_ns) / 1e6:.0f} ms after the deadline",
                 ts_init_ns=now_ns,
             )
-        horizons = self._calibrated(forecast, asked)
-        if not horizons:
+        issued = self._issue(forecast, asked)
+        if not issued:
             self.counters.forecasts_unasked += 1
             return None
-        for view in horizons:
-            issued = _Issued(forecast.model_id, forecast.as_of_ns, asked.close_e5, view)
-            self._issued.setdefault(asked.bar_index + view.horizon, []).append(issued)
+        for one in issued:
+            self._issued.setdefault(asked.bar_index + one.horizon.horizon, []).append(one)
         return CalibratedForecast(
             request_id=forecast.request_id,
             symbol=forecast.symbol,
@@ -152,28 +189,39 @@ class Market:
             as_of_ns=forecast.as_of_ns,
             expires_ns=forecast.expires_ns,
             close_e5=asked.close_e5,
-            horizons=horizons,
+            horizons=tuple(one.horizon for one in issued),
             ts_init_ns=now_ns,
         )
 
-    def _calibrated(self, forecast: Forecast, asked: _Asked) -> tuple[CalibratedHorizon, ...]:
-        horizons: list[CalibratedHorizon] = []
+    def _issue(self, forecast: Forecast, asked: _Asked) -> list[_Issued]:
+        issued: list[_Issued] = []
         for view in forecast.horizons:
-            entry = self._calibrators.get((forecast.model_id, view.horizon))
-            if entry is None or asked.bar_index + view.horizon <= self.bar_index:
+            calibrator = self._calibrators.get(forecast.model_id, view.horizon)
+            if calibrator is None or asked.bar_index + view.horizon <= self.bar_index:
                 continue  # the bar that it is about has closed already: there is nothing left to foresee
             if not possible(view.point_e5, 1) or not possible(view.sigma_e5, 1):
                 self.counters.forecasts_impossible += 1
                 continue
-            horizons.append(
-                CalibratedHorizon(
-                    horizon=view.horizon,
-                    point_e5=view.point_e5,
-                    sigma_e5=view.sigma_e5,
-                    bands=entry[0].interval(view.point_e5, view.sigma_e5),
+            by_market = forecast.model_id in self._by_market
+            scale_e5 = asked.scales_e5[view.horizon] if by_market else view.sigma_e5
+            horizon = CalibratedHorizon(
+                horizon=view.horizon,
+                point_e5=view.point_e5,
+                sigma_e5=view.sigma_e5,
+                bands=calibrator.interval(view.point_e5, scale_e5),
+            )
+            issued.append(
+                _Issued(
+                    model_id=forecast.model_id,
+                    as_of_ns=forecast.as_of_ns,
+                    close_e5=asked.close_e5,
+                    horizon=horizon,
+                    scale_e5=scale_e5,
+                    ticket=calibrator.ticket(),
+                    calibrator=calibrator,
                 )
             )
-        return tuple(horizons)
+        return issued
 
     def resolve(self, bar: Bar, now_ns: int) -> list[ForecastResolved]:
         """Hold the intervals that are due against the close that came, and let the calibrators learn from it."""
@@ -182,11 +230,10 @@ class Market:
         for issued in self._issued.pop(self.bar_index, ()):
             view = issued.horizon
             covered = tuple(not band.bounded or band.lower_e5 <= actual_e5 <= band.upper_e5 for band in view.bands)
-            entry = self._calibrators.get((issued.model_id, view.horizon))
-            if entry is not None:
-                calibrator, tracker = entry
-                calibrator.update(score(actual_e5, view.point_e5, view.sigma_e5), covered)
-                tracker.add(covered=covered[0])
+            calibrator = self._calibrators.get(issued.model_id, view.horizon)
+            if calibrator is not None and calibrator is issued.calibrator:  # not one of an earlier admission
+                calibrator.update(score(actual_e5, view.point_e5, issued.scale_e5), covered, issued.ticket)
+                self._trackers[issued.model_id, view.horizon].add(covered=covered[0])
             resolved.append(
                 ForecastResolved(
                     symbol=bar.symbol,

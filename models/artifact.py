@@ -23,16 +23,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from bus.errors import ModelError
+from bus.errors import DataError, ModelError
+from bus.messages import VolatilityState
 from models import features
 from models.candles import CANDLES, PARTS
 from models.forward import Pipeline, pipeline_from
 from models.scalers import State
+from models.volatility import SeasonalVolatility
 
 Floats = NDArray[np.float64]
 
 SCHEMA = 2
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised by hand when training or inference changes what a stored model means."""
 
 MANIFEST = "manifest.json"
@@ -83,8 +85,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         feature_names: of `models.features`, in the order of the inputs; empty for a detector.
         feature_hash: `features.schema_hash` of those names in the release that trained; empty for a detector.
         scaler: how inputs were scaled, fitted on training rows.
-        scores: a horizon, |actual - point| / sigma on the calibration split in time order; empty for a detector.
+        scores: a horizon, |actual - point| / scale on the calibration split in time order, where the scale is the
+            market's volatility of `models.volatility`; empty for a detector.
         baseline_scores: the same of the random walk on the same bars.
+        volatility: that volatility at the end of the calibration split; None for a detector.
         files: sha256 of every other file of the folder.
     """
 
@@ -104,6 +108,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics: tuple[MetricRow, ...]
     scores: tuple[tuple[float, ...], ...]
     baseline_scores: tuple[tuple[float, ...], ...]
+    volatility: VolatilityState | None
     files: dict[str, str]
 
 
@@ -214,6 +219,7 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipe
         for scores in (*manifest.scores, *manifest.baseline_scores):
             if not all(0.0 <= score < math.inf for score in scores):
                 raise ModelError("a calibration score is negative or not finite; train again")
+        _check_volatility(manifest)
     else:
         percentiles, candle = tensors.get("error_percentiles"), tensors.get("candle_threshold")
         if percentiles is None or percentiles.shape != (101,) or candle is None or candle.shape != (1,):
@@ -233,6 +239,15 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipe
         answered, golden_outputs, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
     ):
         raise ModelError("does not reproduce its golden outputs on this machine; train again here")
+
+
+def _check_volatility(manifest: Manifest) -> None:
+    if manifest.volatility is None:
+        raise ModelError("no volatility to measure its intervals in; train again")
+    try:
+        SeasonalVolatility.restore(manifest.volatility, manifest.period_ns)
+    except DataError as error:
+        raise ModelError(str(error)) from error
 
 
 def _sha256(data: bytes) -> str:

@@ -2,15 +2,15 @@
 
 from bus.messages import ModelAdmitted
 from models import random_walk
-from models.conformal import CAPACITY
+from models.conformal import kept
 from models.registry import Loaded
 
 
 def admissions(loaded: Loaded, *, ts_init_ns: int) -> tuple[ModelAdmitted, ...]:
     """Admit every forecaster of a verified release, the random walk first; detectors forecast nothing and need none.
 
-    Each carries the newest of its scores on the calibration split, from which the core starts its calibrators. The
-    random walk's are those recorded beside the active model.
+    Each carries the newest of its scores on the calibration split, from which the core starts its calibrators, and the
+    volatility that they are measured in. The random walk's are those recorded beside the active model.
     """
     admitted: list[ModelAdmitted] = []
     for model in loaded.artifacts:
@@ -25,8 +25,9 @@ def admissions(loaded: Loaded, *, ts_init_ns: int) -> tuple[ModelAdmitted, ...]:
                 symbol=manifest.symbol,
                 active=False,
                 horizons=manifest.horizons,
-                scores=_newest(manifest.baseline_scores),
+                scores=_kept(manifest.horizons, manifest.baseline_scores),
                 ts_init_ns=ts_init_ns,
+                volatility=manifest.volatility,
             )
             admitted.insert(0, baseline)
         admitted.append(
@@ -36,13 +37,14 @@ def admissions(loaded: Loaded, *, ts_init_ns: int) -> tuple[ModelAdmitted, ...]:
                 symbol=manifest.symbol,
                 active=active,
                 horizons=manifest.horizons,
-                scores=_newest(manifest.scores),
+                scores=_kept(manifest.horizons, manifest.scores),
                 ts_init_ns=ts_init_ns,
+                volatility=manifest.volatility,
             )
         )
     return tuple(admitted)
 
 
-def _newest(scores: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
-    """What a calibrator will keep: older scores would only swell the message."""
-    return tuple(horizon[-CAPACITY:] for horizon in scores)
+def _kept(horizons: tuple[int, ...], scores: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    """What a calibrator will keep: other scores would only swell the message."""
+    return tuple(kept(own, horizon) for horizon, own in zip(horizons, scores, strict=True))

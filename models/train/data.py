@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bus.errors import DataError
+from bus.messages import VolatilityState
 from bus.series import BarSeries
 from models import features
-from models.columns import Columns, Floats, from_series, join
+from models.columns import Columns, Floats, Ints, from_series, join
 from models.train.cache import FeatureCache
+from models.volatility import SeasonalVolatility
 
 LABEL_LIMIT = 6.0
 """Labels are held within this many sigmas: one weekend gap must not bend a least-squares fit."""
@@ -88,11 +90,18 @@ def rows_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """The three parts."""
+    """The three parts.
+
+    Attributes:
+        scales_e5: shape (rows of `calibration`, horizons): the market's volatility at each row, as a price distance.
+        volatility: the market's volatility at the last calibration bar.
+    """
 
     fit: Rows
     validation: Rows
     calibration: Rows
+    scales_e5: Ints
+    volatility: VolatilityState
 
 
 def split(
@@ -121,10 +130,14 @@ def split(
     columns = from_series(train)
     history = columns.tail(features.startup(names) - 1)
     both = join(history, from_series(calibrate))
+    calibration = rows_of(both, horizons, start=len(history), names=names, cache=cache)
+    scales_e5, volatility = volatilities(train, calibrate, horizons=horizons)
     parts = Split(
         fit=rows_of(columns.rows(0, cut), horizons, names=names, cache=cache),
         validation=rows_of(columns, horizons, start=cut, names=names, cache=cache),
-        calibration=rows_of(both, horizons, start=len(history), names=names, cache=cache),
+        calibration=calibration,
+        scales_e5=scales_e5[len(train) :][: len(calibration)],
+        volatility=volatility.state(),
     )
     rows, need = min(len(parts.fit), 4 * len(parts.validation), 4 * len(parts.calibration)), LEAST_ROWS
     if rows < need:
@@ -133,6 +146,28 @@ def split(
             f"from; give at least {features.startup(names) + 2 * need + max(horizons)} and {need // 4 + max(horizons)}"
         )
     return parts
+
+
+def volatilities(*series: BarSeries, horizons: Sequence[int]) -> tuple[Ints, SeasonalVolatility]:
+    """Run the market's volatility over bars, as the core will.
+
+    Args:
+        series: runs of bars of one market behind each other.
+        horizons: bars ahead.
+
+    Returns:
+        Price distances known at the close of each bar, shape (bars, horizons), 0 where there is nothing to tell yet;
+        and the volatility after the last bar.
+    """
+    volatility = SeasonalVolatility(series[0].period_ns)
+    scales: list[tuple[int, ...]] = []
+    for one in series:
+        columns = (one.ts_open_ns, one.high_e5, one.low_e5, one.close_e5)
+        for ts_open_ns, high_e5, low_e5, close_e5 in zip(*(column.tolist() for column in columns), strict=True):
+            volatility.update(ts_open_ns, high_e5, low_e5, close_e5)
+            known = volatility.known
+            scales.append(tuple(volatility.scale_e5(close_e5, horizon) if known else 0 for horizon in horizons))
+    return np.array(scales, np.int64).reshape(len(scales), len(horizons)), volatility
 
 
 def data_sha256(*series: BarSeries) -> str:

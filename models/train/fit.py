@@ -22,7 +22,7 @@ from models.nets import architectures
 from models.scalers import Scaler
 from models.train import metrics
 from models.train.cache import FeatureCache
-from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split
+from models.train.data import LABEL_LIMIT, Split, data_sha256, split
 from models.train.detector import fit_detector
 
 _GOLDEN_ROWS = 8
@@ -84,13 +84,15 @@ def fit_defaults(
     # one thread: faster for networks this small, and sums that split over threads come out differently
     with threadpool_limits(limits=1):
         parts = split(train, calibrate, tuple(horizons), names=feature_names, cache=cache)
-        manifest = _manifest(train, calibrate, tuple(horizons), tuple(feature_names), seed)
+        manifest = replace(
+            _manifest(train, calibrate, tuple(horizons), tuple(feature_names), seed), volatility=parts.volatility
+        )
         return _fit_defaults(train, parts, manifest, scaler, progress or no_progress)
 
 
 def _fit_defaults(train: BarSeries, parts: Split, manifest: Manifest, kind: scalers.Kind, told: Progress) -> Trained:
     horizons = manifest.horizons
-    walk = _judge(random_walk.MODEL_ID, np.zeros_like(parts.calibration.labels), parts.calibration, horizons)
+    walk = _judge(random_walk.MODEL_ID, np.zeros_like(parts.calibration.labels), parts, horizons)
     crps = {random_walk.MODEL_ID: metrics.mean_crps(np.zeros_like(parts.validation.labels), parts.validation)}
     artifacts: list[Artifact] = []
     table = list(walk.rows)
@@ -100,7 +102,7 @@ def _fit_defaults(train: BarSeries, parts: Split, manifest: Manifest, kind: scal
             artifacts.append(fit_detector(net, from_series(train), manifest, told))
             continue
         pipeline = fit_forecaster(net, parts, seed=manifest.seed, scaler=kind, progress=told)
-        judged = _judge(net.name, pipeline(parts.calibration.features), parts.calibration, horizons)
+        judged = _judge(net.name, pipeline(parts.calibration.features), parts, horizons)
         made = artifact.seal(
             replace(manifest, name=net.name, activation=pipeline.net.activation, metrics=(*walk.rows, *judged.rows),
                      scores=judged.scores, baseline_scores=walk.scores),
@@ -134,13 +136,15 @@ def fit_forecaster(
     return Pipeline(scaler=scaling, net=trained)
 
 
-def _judge(name: str, expected: Floats, rows: Rows, horizons: Sequence[int]) -> _Judged:
+def _judge(name: str, expected: Floats, parts: Split, horizons: Sequence[int]) -> _Judged:
+    rows = parts.calibration
     scores: list[tuple[float, ...]] = []
     table: list[MetricRow] = []
     for column, horizon in enumerate(horizons):
         forecasts: list[HorizonForecast] = metrics.forecasts_of(expected, rows, column, horizon)
-        scores.append(metrics.scores_of(forecasts, rows, column))
-        table.append(metrics.measure(name, forecasts, scores[-1], rows, column))
+        scales_e5 = parts.scales_e5[:, column].tolist()
+        scores.append(metrics.scores_of(forecasts, scales_e5, rows, column))
+        table.append(metrics.measure(name, forecasts, scores[-1], scales_e5, rows, column))
     return _Judged(scores=tuple(scores), rows=tuple(table))
 
 
@@ -172,5 +176,6 @@ def _manifest(
         metrics=(),
         scores=(),
         baseline_scores=(),
+        volatility=None,
         files={},
     )

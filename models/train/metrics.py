@@ -13,8 +13,9 @@ import numpy as np
 from bus.messages import HorizonForecast
 from models.artifact import MetricRow
 from models.columns import Floats
-from models.conformal import Calibrator, score, step_for
+from models.conformal import calibrator, score
 from models.random_walk import to_prices
+from models.scores import crps_normal
 from models.train.data import Rows
 
 LEVEL_PPM = 900_000
@@ -22,20 +23,10 @@ WARM_UP = 50
 _ALPHA = 1.0 - LEVEL_PPM / 1e6
 _BP = 1e4
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def crps_gaussian(error: Floats, sigma: Floats) -> Floats:
-    """CRPS of N(point, sigma), truth - point = error: sigma (z (2 F(z) - 1) + 2 f(z) - pi^-1/2), z = error / sigma."""
-    z = error / sigma
-    twice_cdf_less_one = _erf(z / math.sqrt(2.0))
-    density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-    return sigma * (z * twice_cdf_less_one + 2.0 * density - 1.0 / math.sqrt(math.pi))
-
 
 def mean_crps(expected: Floats, rows: Rows) -> float:
     """Mean CRPS over all rows and horizons, in sigmas; expected has shape (n, m). Chooses the active model."""
-    return float(crps_gaussian(rows.labels - expected, np.ones_like(expected)).mean())
+    return float(crps_normal(rows.labels - expected, np.ones_like(expected)).mean())
 
 
 def forecasts_of(expected: Floats, rows: Rows, column: int, horizon: int) -> list[HorizonForecast]:
@@ -48,16 +39,23 @@ def forecasts_of(expected: Floats, rows: Rows, column: int, horizon: int) -> lis
     ]
 
 
-def scores_of(forecasts: Sequence[HorizonForecast], rows: Rows, column: int) -> tuple[float, ...]:
-    """Nonconformity scores in time order, as the core will compute them."""
+def scores_of(
+    forecasts: Sequence[HorizonForecast], scales_e5: Sequence[int], rows: Rows, column: int
+) -> tuple[float, ...]:
+    """Nonconformity scores in time order, as the core will compute them: in units of the market's volatility."""
     return tuple(
-        score(actual_e5, forecast.point_e5, forecast.sigma_e5)
-        for forecast, actual_e5 in zip(forecasts, rows.actual_e5[:, column].tolist(), strict=True)
+        score(actual_e5, forecast.point_e5, scale_e5)
+        for forecast, scale_e5, actual_e5 in zip(forecasts, scales_e5, rows.actual_e5[:, column].tolist(), strict=True)
     )
 
 
 def measure(
-    model: str, forecasts: Sequence[HorizonForecast], scores: Sequence[float], rows: Rows, column: int
+    model: str,
+    forecasts: Sequence[HorizonForecast],
+    scores: Sequence[float],
+    scales_e5: Sequence[int],
+    rows: Rows,
+    column: int,
 ) -> MetricRow:
     """One row of the table."""
     horizon = forecasts[0].horizon
@@ -66,13 +64,13 @@ def measure(
     point = np.log(np.array([forecast.point_e5 for forecast in forecasts]) / close)
     sigma = rows.sigma * math.sqrt(horizon)
     called = np.sign(point) * np.sign(actual)
-    covered, widths, winklers = _intervals(forecasts, scores, rows, column)
+    covered, widths, winklers = _intervals(forecasts, scores, scales_e5, rows, column)
     return MetricRow(
         model=model,
         horizon=horizon,
         n=len(rows),
         rmse_bp=_rounded(math.sqrt(float(np.mean((actual - point) ** 2))) * _BP),
-        crps_bp=_rounded(float(crps_gaussian(actual - point, sigma).mean()) * _BP),
+        crps_bp=_rounded(float(crps_normal(actual - point, sigma).mean()) * _BP),
         # the interval score is 2/a times the sum of the pinball losses at a/2 and 1 - a/2
         pinball_bp=_rounded(winklers * _ALPHA / 4.0),
         winkler_bp=_rounded(winklers),
@@ -84,10 +82,14 @@ def measure(
 
 
 def _intervals(
-    forecasts: Sequence[HorizonForecast], scores: Sequence[float], rows: Rows, column: int
+    forecasts: Sequence[HorizonForecast],
+    scores: Sequence[float],
+    scales_e5: Sequence[int],
+    rows: Rows,
+    column: int,
 ) -> tuple[float, float, float]:
     """Coverage, mean width and mean Winkler score (both bp) of online intervals; all 0 where rows are too few."""
-    calibrator = Calibrator((LEVEL_PPM,), gamma=step_for(forecasts[0].horizon) if forecasts else 0.0)
+    online = calibrator((LEVEL_PPM,), forecasts[0].horizon)
     issued: list[bool] = []
     covered = counted = 0
     width = winkler = 0.0
@@ -95,11 +97,11 @@ def _intervals(
     for row, forecast in enumerate(forecasts):
         resolved = row - forecast.horizon
         if resolved >= 0:
-            calibrator.update(scores[resolved], (issued[resolved],))
-        (band,) = calibrator.interval(forecast.point_e5, forecast.sigma_e5)
+            online.update(scores[resolved], (issued[resolved],))
+        (band,) = online.interval(forecast.point_e5, scales_e5[row])
         held = band.lower_e5 <= actuals[row] <= band.upper_e5
         issued.append(held)
-        if not band.bounded or len(calibrator) < WARM_UP:
+        if not band.bounded or row < forecast.horizon + WARM_UP:
             continue
         counted += 1
         covered += held

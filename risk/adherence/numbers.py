@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from bus.calendar import to_datetime
+from bus.special import clopper_pearson
 from bus.values import NS_PER_DAY
 from risk.adherence.records import Spread
-from risk.coverage import clopper_pearson
 
 _EPOCH_ORDINAL = 719_163
 """``date(1970, 1, 1).toordinal()``."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.calendar import market_open, next_rollover_ns, to_datetime, to_ns, trading_day
+from bus.calendar import market_open, next_rollover_ns, to_datetime, to_ns, trading_day, week_start_ns
 from bus.values import NS_PER_HOUR
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -77,3 +77,14 @@ def test_the_market_is_shut_from_friday_evening_to_sunday_evening(week):
 @given(ts_ns=st.integers(0, 4 * 10**18))
 def test_times_survive_the_calendar_to_the_microsecond(ts_ns):
     assert to_ns(to_datetime(ts_ns)) == ts_ns - ts_ns % 1_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(_moments)
+def test_a_week_starts_on_sunday_at_five_in_new_york_and_holds_the_moment(ts_ns):
+    start_ns = week_start_ns(ts_ns)
+    local = to_datetime(start_ns).astimezone(NEW_YORK)
+    assert (local.weekday(), local.hour, local.minute) == (6, 17, 0)
+    assert start_ns <= ts_ns < start_ns + 169 * 3_600 * 10**9
+    assert week_start_ns(start_ns) == start_ns
+    assert week_start_ns(start_ns - 1) < start_ns

@@ -18,7 +18,7 @@ from models.client import admissions
 from models.forward import Dense, Pipeline
 from models.registry import RELEASES_KEPT, Registry
 from tests.harness.markets import HORIZONS
-from tests.harness.trained import trained
+from tests.harness.trained import CALIBRATE, trained
 
 HOUR = 3_600 * 10**9
 
@@ -121,6 +121,10 @@ def rewritten(folder, change):
         (lambda m: m.update(activation="softmax"), "softmax"),
         (lambda m: m.update(horizons=[1, 4]), "do not fit"),
         (lambda m: m["scores"][0].append(-1.0), "negative"),
+        (lambda m: m.update(volatility=None), "no volatility"),
+        (lambda m: m["volatility"].update(period_ns=60_000_000_000), "not 3600000000000"),
+        (lambda m: m["volatility"].update(levels=[1.0]), "another release"),
+        (lambda m: m["volatility"].update(mean_range=-1.0), "numbers that are none"),
         (lambda m: m.update(files={}), "altered"),
     ],
 )
@@ -289,5 +293,7 @@ def test_admissions_carry_scores_and_the_random_walk_comes_first(registry):
     assert [a.model_id for a in admitted if a.active] == [made.active]
     for one in admitted:
         assert one.horizons == HORIZONS
-        assert [len(scores) > 200 for scores in one.scores] == [True] * 3
+        # of 276 overlapping labels a calibrator keeps every one, every one, every sixth
+        assert [len(scores) for scores in one.scores] == [276, 276, 46]
+        assert one.volatility.last_open_ns == int(CALIBRATE.ts_open_ns[-1])
         assert one.ts_init_ns == 5

@@ -21,7 +21,7 @@ from models.registry import Registry
 from models.serve import Service
 from models.train import fit_defaults, metrics
 from models.train.cache import FeatureCache
-from models.train.data import data_sha256, rows_of, split
+from models.train.data import data_sha256, rows_of, split, volatilities
 from models.train.fit import fit_forecaster
 from tests.harness.markets import HORIZONS, made_up_bars, replaced_after, request_at
 from tests.harness.trained import BARS, CALIBRATE, TRAIN, trained
@@ -88,6 +88,7 @@ def test_labels_are_future_returns_in_sigmas():
 def test_calibration_scores_are_those_that_serving_would_have_earned():
     made = trained()
     service = Service(made.artifacts)
+    scales, _ = volatilities(BARS, horizons=HORIZONS)
     for row in (901, 1000, 1100):
         answers = {one.model_id: one for one in service.answer(request_at(BARS, row)) if hasattr(one, "horizons")}
         for artifact in made.artifacts:
@@ -98,8 +99,21 @@ def test_calibration_scores_are_those_that_serving_would_have_earned():
                 ):
                     given = answers[model_id].horizons[column]
                     actual = int(BARS.close_e5[row + horizon])
-                    assert scores[column][row - 900] == score(actual, given.point_e5, given.sigma_e5)
+                    scale = int(scales[row, column])
+                    assert scores[column][row - 900] == score(actual, given.point_e5, scale)
     service.close()
+
+
+def test_an_artifact_carries_the_volatility_its_scores_are_measured_in_as_of_its_last_bar():
+    _, after = volatilities(TRAIN, CALIBRATE, horizons=HORIZONS)
+    for artifact in trained().artifacts:
+        carried = artifact.manifest.volatility
+        assert carried == (after.state() if artifact.manifest.kind == "forecaster" else None)
+    # bar by bar through one history or through two halves is the same
+    scales, whole = volatilities(BARS.slice(0, 1200), horizons=HORIZONS)
+    parted, _ = volatilities(TRAIN, CALIBRATE, horizons=HORIZONS)
+    assert whole.state() == after.state()
+    assert (scales == parted).all()
 
 
 @pytest.mark.parametrize("name", [net.name for net in architectures().values() if net.task == "forecast"])
@@ -149,13 +163,6 @@ def test_metrics_of_the_random_walk_are_plain_to_recompute():
     assert (row.calls, row.hits) == (0, 0)
     assert 0.8 < row.coverage < 0.98
     assert row.winkler_bp > row.width_bp > 0
-
-
-def test_crps_of_a_gaussian_is_the_integral_it_stands_for():
-    grid = np.linspace(-12, 12, 200_001)
-    cdf = 0.5 * (1 + np.vectorize(math.erf)((grid - 0.3) / (1.7 * math.sqrt(2))))
-    integral = ((cdf - (grid >= 1.1)) ** 2).sum() * (grid[1] - grid[0])
-    assert metrics.crps_gaussian(np.array([0.8]), np.array([1.7]))[0] == pytest.approx(integral, rel=1e-4)
 
 
 def test_a_feature_that_never_varied_in_training_cannot_move_a_forecast():

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from bus.errors import ConfigError
-from risk.coverage import CoverageState, CoverageTracker, clopper_pearson, fewest_plausible
+from bus.special import clopper_pearson
+from risk.coverage import CoverageState, CoverageTracker, fewest_plausible
 
 
 @settings(max_examples=150, deadline=None)

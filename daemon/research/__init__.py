@@ -1,0 +1,1 @@
+"""Research on history: what is measured before it is trusted."""
