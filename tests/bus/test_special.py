@@ -12,7 +12,7 @@ EXPONENTS = st.floats(-1.0, 5.5)
 
 
 @settings(max_examples=300, deadline=None)
-@given(EXPONENTS, EXPONENTS, st.floats(0.0, 1.0))
+@given(EXPONENTS, EXPONENTS, st.floats(1e-12, 1.0))  # scipy's own inverse is lost further out
 def test_the_incomplete_beta_function_is_scipys(log_a, log_b, share):
     a, b = 10**log_a, 10**log_b
     x = float(theirs.betaincinv(a, b, share))
