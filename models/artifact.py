@@ -27,13 +27,14 @@ from bus.errors import DataError, ModelError
 from bus.messages import VolatilityState
 from models import features
 from models.candles import CANDLES, PARTS
+from models.forms import Settings
 from models.forward import Pipeline, pipeline_from
 from models.scalers import State
 from models.volatility import SeasonalVolatility
 
 Floats = NDArray[np.float64]
 
-SCHEMA = 2
+SCHEMA = 3
 CODE_VERSION = 2
 """Raised by hand when training or inference changes what a stored model means."""
 
@@ -84,6 +85,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         horizons: bars ahead, in the order of the outputs; empty for a detector.
         feature_names: of `models.features`, in the order of the inputs; empty for a detector.
         feature_hash: `features.schema_hash` of those names in the release that trained; empty for a detector.
+        form: of the network, a file of `models.forms`; `settings` is what it needs besides its arrays.
+        window: bars of features in an input, oldest first; 1 = the newest bar's alone.
         scaler: how inputs were scaled, fitted on training rows.
         scores: a horizon, |actual - point| / scale on the calibration split in time order, where the scale is the
             market's volatility of `models.volatility`; empty for a detector.
@@ -98,7 +101,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     symbol: str
     period_ns: int
     horizons: tuple[int, ...]
-    activation: str
+    form: str
+    settings: Settings
+    window: int
     feature_hash: str
     feature_names: tuple[str, ...]
     scaler: State
@@ -128,7 +133,7 @@ def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], go
     """Make an artifact of a trained pipeline: record golden outputs, hash, and pass every check a loader makes.
 
     Args:
-        manifest: `scaler` and `files` are filled in here.
+        manifest: `form`, `settings`, `window`, `scaler` and `files` are filled in here.
         pipeline: what answers.
         extra: further arrays (a detector's `error_percentiles` and `candle_threshold`).
         golden_inputs: shape (g, k), a few inputs whose outputs every loader must reproduce.
@@ -139,7 +144,14 @@ def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], go
     tensors = pipeline.net.tensors() | dict(extra)
     tensors |= {"golden_inputs": golden_inputs, "golden_outputs": pipeline(golden_inputs)}
     weights_bytes = save_tensors({name: np.ascontiguousarray(tensor, np.float64) for name, tensor in tensors.items()})
-    sealed = msgspec.structs.replace(manifest, scaler=pipeline.scaler.state(), files={WEIGHTS: _sha256(weights_bytes)})
+    sealed = msgspec.structs.replace(
+        manifest,
+        form=pipeline.net.form,
+        settings=pipeline.net.settings(),
+        window=pipeline.window,
+        scaler=pipeline.scaler.state(),
+        files={WEIGHTS: _sha256(weights_bytes)},
+    )
     manifest_bytes = msgspec.json.format(msgspec.json.encode(sealed), indent=1)
     return _parse(id_of(manifest.name, manifest_bytes), manifest_bytes, weights_bytes, "new artifact")
 
@@ -193,7 +205,7 @@ def _parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: st
         if tensor.dtype != np.float64 or not np.isfinite(tensor).all():
             raise ModelError(f"{where}: {name} holds numbers that are not finite float64; train again")
     try:
-        pipeline = pipeline_from(tensors, manifest.activation, manifest.scaler)
+        pipeline = pipeline_from(manifest.form, manifest.settings, tensors, manifest.scaler, manifest.window)
         _check_fit(manifest, tensors, pipeline)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
@@ -209,13 +221,15 @@ def _parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: st
 
 def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipeline) -> None:
     """Manifest, arrays and this release's code must belong together."""
-    inputs, outputs = pipeline.net.weights[0].shape[0], pipeline.net.weights[-1].shape[1]
+    inputs, outputs = pipeline.net.inputs, pipeline.net.outputs
     if manifest.kind == "forecaster":
         if manifest.feature_hash != features.schema_hash(manifest.feature_names):
             raise ModelError("trained on other features than this release computes; train again")
         counts = {len(manifest.horizons), len(manifest.scores), len(manifest.baseline_scores), outputs}
-        if counts != {outputs} or outputs == 0 or min(manifest.horizons) < 1 or inputs != len(manifest.feature_names):
-            raise ModelError("inputs, outputs, horizons and scores do not fit each other; train again")
+        if counts != {outputs} or outputs == 0 or min(manifest.horizons) < 1:
+            raise ModelError("outputs, horizons and scores do not fit each other; train again")
+        if inputs != manifest.window * len(manifest.feature_names):
+            raise ModelError("inputs and features do not fit each other; train again")
         for scores in (*manifest.scores, *manifest.baseline_scores):
             if not all(0.0 <= score < math.inf for score in scores):
                 raise ModelError("a calibration score is negative or not finite; train again")

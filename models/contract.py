@@ -2,7 +2,7 @@
 
 Adding an architecture is one file in `models/nets` with a module attribute `NET` that fulfils `Net`; the contract suite
 (`tests/contracts/test_forecaster_contract.py`) finds it and runs on it. Training may import learning libraries inside
-`fit`; what it returns is a `Dense` (or another class that `models.forward` knows by name), which needs numpy alone.
+`fit`; what it returns is a form (`models.forms`), which is arrays and settings and answers in the daemon's service.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.chart import Chart
-from models.forward import Dense
+from models.forms import Form
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class Net(Protocol):
         """Whether it forecasts targets from features or reconstructs windows of candles."""
         ...
 
-    def fit(self, problem: Problem) -> Dense:
+    def fit(self, problem: Problem) -> Form:
         """Learn, deterministically for a seed, on one thread.
 
         Raises:

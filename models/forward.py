@@ -1,106 +1,47 @@
-"""Networks that have been trained, as plain arrays: the forward pass in numpy. Imports no learning library."""
+"""A model as an artifact stores it: the scaler and the network behind it. Imports no learning library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bus.errors import ModelError
+from models.forms import Floats, Form, Settings, restore
 from models.scalers import AnyScaler, State, scaler_of
-
-Floats = NDArray[np.float64]
-
-ACTIVATIONS = ("identity", "tanh", "relu")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dense:
-    """Fully connected layers: `activation` after each but the last, which is linear.
-
-    Attributes:
-        weights: shapes (inputs, units) in order.
-        biases: shapes (units,) in order.
-        activation: one of ACTIVATIONS.
-    """
-
-    weights: tuple[Floats, ...]
-    biases: tuple[Floats, ...]
-    activation: str = "identity"
-
-    def __call__(self, inputs: Floats) -> Floats:
-        """Outputs of shape (n, m) for inputs of shape (n, k)."""
-        values = inputs
-        last = len(self.weights) - 1
-        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = values @ weight + bias
-            if index < last:
-                values = np.tanh(values) if self.activation == "tanh" else _other(values, self.activation)
-        return values
-
-    def tensors(self) -> dict[str, Floats]:
-        """The arrays by name, for an artifact."""
-        named = {f"weight_{index}": weight for index, weight in enumerate(self.weights)}
-        return named | {f"bias_{index}": bias for index, bias in enumerate(self.biases)}
-
-    def damped(self, factors: Floats) -> "Dense":
-        """The same network with each output multiplied by a factor, shape (m,)."""
-        return Dense(
-            weights=(*self.weights[:-1], self.weights[-1] * factors),
-            biases=(*self.biases[:-1], self.biases[-1] * factors),
-            activation=self.activation,
-        )
-
-
-def dense_from(tensors: Mapping[str, Floats], activation: str) -> Dense:
-    """The network that `Dense.tensors` described.
-
-    Raises:
-        ModelError: an activation that is not known, a layer that is missing, or shapes that do not follow on.
-    """
-    if activation not in ACTIVATIONS:
-        raise ModelError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}; train the model again")
-    weights: list[Floats] = []
-    biases: list[Floats] = []
-    while f"weight_{len(weights)}" in tensors:
-        index = len(weights)
-        weight, bias = tensors[f"weight_{index}"], tensors.get(f"bias_{index}")
-        if weight.ndim != 2 or bias is None or bias.shape != weight.shape[1:]:
-            raise ModelError(f"layer {index}: weights of shape {weight.shape} without fitting biases; train again")
-        if weights and weights[-1].shape[1] != weight.shape[0]:
-            raise ModelError(f"layer {index} takes {weight.shape[0]} values but is given {weights[-1].shape[1]}")
-        weights.append(weight)
-        biases.append(bias)
-    if not weights:
-        raise ModelError("no layers in the weights file; train the model again")
-    return Dense(weights=tuple(weights), biases=tuple(biases), activation=activation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """Scaler and network, as an artifact stores them."""
+    """Scaler and network.
+
+    Attributes:
+        scaler: of the k features of one bar.
+        net: takes k numbers, or window times k.
+        window: bars in an input: 1 for a network that looks at the newest bar's features alone, more for one that
+            looks at a sequence, oldest bar first.
+    """
 
     scaler: AnyScaler
-    net: Dense
+    net: Form
+    window: int = 1
 
     def __call__(self, inputs: Floats) -> Floats:
-        """Outputs of shape (n, m) for raw inputs of shape (n, k); NaN in, NaN out."""
-        return self.net(self.scaler(inputs))
+        """Outputs of shape (n, m) for raw inputs of shape (n, window * k); NaN in, NaN out."""
+        if self.window == 1:
+            return self.net(self.scaler(inputs))
+        scaled = self.scaler(inputs.reshape(len(inputs) * self.window, len(self.scaler)))
+        return self.net(scaled.reshape(inputs.shape))
 
 
-def pipeline_from(tensors: Mapping[str, Floats], activation: str, scaler: State) -> Pipeline:
-    """The pipeline whose `net.tensors()` and `scaler.state()` these are.
+def pipeline_from(
+    form: str, settings: Settings, tensors: Mapping[str, Floats], scaler: State, window: int = 1
+) -> Pipeline:
+    """The pipeline whose `net.form`, `net.settings()`, `net.tensors()` and `scaler.state()` these are.
 
     Raises:
         ModelError: an array is missing or has a shape that does not fit, or the scaler is not sound.
     """
-    net, scaling = dense_from(tensors, activation), scaler_of(scaler)
-    if len(scaling) != net.weights[0].shape[0]:
+    net, scaling = restore(form, tensors, settings), scaler_of(scaler)
+    if window < 1 or len(scaling) * window != net.inputs:
         raise ModelError(
-            f"a scaler of {len(scaling)} features for a network of {net.weights[0].shape[0]} inputs; train again"
+            f"{window} bars of {len(scaling)} scaled features for a network of {net.inputs} inputs; train again"
         )
-    return Pipeline(scaler=scaling, net=net)
-
-
-def _other(values: Floats, activation: str) -> Floats:
-    return np.maximum(values, 0.0) if activation == "relu" else values
+    return Pipeline(scaler=scaling, net=net, window=window)

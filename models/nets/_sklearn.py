@@ -5,7 +5,7 @@ from threadpoolctl import threadpool_limits
 
 from bus.errors import ModelError
 from models.contract import Floats, Problem
-from models.forward import Dense
+from models.forms.dense import Dense
 
 _EPOCHS_WITHOUT_GAIN = 8
 _BATCH = 128

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from models.contract import Problem
-from models.forward import Dense
+from models.forms.dense import Dense
 from models.nets._sklearn import damping, train_perceptron
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from models.contract import Problem
-from models.forward import Dense
+from models.forms.dense import Dense
 from models.nets._sklearn import damping
 
 _PENALTIES = (30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)

@@ -66,7 +66,6 @@ def fit_detector(net: Net, columns: Columns, manifest: Manifest, progress: Progr
         manifest,
         kind="detector",
         name=net.name,
-        activation=pipeline.net.activation,
         horizons=(),
         feature_names=(),
         feature_hash="",

@@ -104,7 +104,7 @@ def _fit_defaults(train: BarSeries, parts: Split, manifest: Manifest, kind: scal
         pipeline = fit_forecaster(net, parts, seed=manifest.seed, scaler=kind, progress=told)
         judged = _judge(net.name, pipeline(parts.calibration.features), parts, horizons)
         made = artifact.seal(
-            replace(manifest, name=net.name, activation=pipeline.net.activation, metrics=(*walk.rows, *judged.rows),
+            replace(manifest, name=net.name, metrics=(*walk.rows, *judged.rows),
                      scores=judged.scores, baseline_scores=walk.scores),
             pipeline,
             {},
@@ -158,7 +158,9 @@ def _manifest(
         symbol=train.symbol,
         period_ns=train.period_ns,
         horizons=horizons,
-        activation="identity",
+        form="",
+        settings={},
+        window=1,
         feature_hash=features.schema_hash(names),
         feature_names=names,
         scaler=Scaler(centre=np.zeros(0), gain=np.zeros(0)).state(),

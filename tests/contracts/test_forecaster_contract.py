@@ -76,7 +76,7 @@ def test_equal_seeds_give_equal_weights_and_another_seed_other_data(net):
 def test_saved_and_loaded_it_answers_the_same_to_the_bit(net):
     task = problem(net, epochs=5)
     fitted = Pipeline(scaler=Scaler(centre=np.zeros(INPUTS), gain=np.ones(INPUTS)), net=net.fit(task))
-    loaded = pipeline_from(fitted.net.tensors(), fitted.net.activation, fitted.scaler.state())
+    loaded = pipeline_from(fitted.net.form, fitted.net.settings(), fitted.net.tensors(), fitted.scaler.state())
     assert loaded(task.inputs).tobytes() == fitted(task.inputs).tobytes()
 
 

@@ -10,7 +10,7 @@ from bus.errors import DataError
 from models import candles
 from models.artifact import Manifest
 from models.columns import from_series
-from models.forward import Dense
+from models.forms.dense import Dense
 from models.nets.autoencoder import NET
 from models.train.detector import APART, FOLDS, fit_detector, percentiles
 from tests.harness.markets import simulated

@@ -15,7 +15,8 @@ from bus.errors import ModelError
 from models import artifact, features
 from models.artifact import MANIFEST, WEIGHTS
 from models.client import admissions
-from models.forward import Dense, Pipeline
+from models.forms.dense import Dense
+from models.forward import Pipeline
 from models.registry import RELEASES_KEPT, Registry
 from tests.harness.markets import HORIZONS
 from tests.harness.trained import CALIBRATE, trained
@@ -117,8 +118,11 @@ def rewritten(folder, change):
         (lambda m: m["scaler"].update(limit=-1.0), "limit"),
         (lambda m: m["scaler"].update(schema=9), "scaler of schema 9"),
         (lambda m: m["scaler"]["gain"].pop(), "gains"),
-        (lambda m: (m["scaler"]["gain"].pop(), m["scaler"]["centre"].pop()), "37 features for a network of 38"),
-        (lambda m: m.update(activation="softmax"), "softmax"),
+        (lambda m: (m["scaler"]["gain"].pop(), m["scaler"]["centre"].pop()), "37 scaled features for a network of 38"),
+        (lambda m: m["settings"].update(activation="softmax"), "softmax"),
+        (lambda m: m.update(form="sparse"), "form 'sparse'"),
+        (lambda m: m.update(window=2), "2 bars of"),
+        (lambda m: m.update(window=0), "0 bars of"),
         (lambda m: m.update(horizons=[1, 4]), "do not fit"),
         (lambda m: m["scores"][0].append(-1.0), "negative"),
         (lambda m: m.update(volatility=None), "no volatility"),

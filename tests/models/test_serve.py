@@ -15,7 +15,8 @@ from bus.messages import Forecast, ForecastMissed, PatternSeen
 from models import candles
 from models.columns import from_series
 from models.features import SIGMA_BARS, volatility
-from models.forward import Dense, Pipeline
+from models.forms.dense import Dense
+from models.forward import Pipeline
 from models.serve import Service
 from tests.harness.markets import HORIZONS, made_up_bars, replaced_after, request_at
 from tests.harness.trained import BARS, TRADE, trained
