@@ -18,14 +18,14 @@ from bus.values import NS_PER_MS, NS_PER_S, PRICE_SCALE, Instrument, quote_to_ac
 from daemon import marketdata
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
-from daemon.engine import Engine, Watch, settle_memory
+from daemon.engine import Engine, Watch
 from daemon.inference import Distributor, forecasting
 from daemon.journal import Record, read, segments
 from daemon.marketdata import MarketData
 from daemon.paper import Latencies, PaperShell
 from daemon.state import Run, State
 from daemon.status import Status
-from daemon.surroundings import Look, RunResult, surroundings
+from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
 from daemon.training import find_models
 from models.client import admissions
 from models.registry import Loaded
@@ -94,24 +94,11 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         halted = state.halted()
         if halted is not None:
             shell.tell(halted)
-        settle_memory()
-        try:
-            async with surroundings(config, shell, status, state, console, look=options.look):
-                run_began_s = time.monotonic()
-                reason = await shell.run(opening)
-                run_s = time.monotonic() - run_began_s
-        finally:
-            engine.close()
-    if reason == "end of data":
+        surrounded = surroundings(config, shell, status, state, console, look=options.look)
+        result = await run_to_its_end(shell, opening, run, surrounded, began_s)
+    if result.reason == "end of data":
         run.finish()
-    return RunResult(
-        run=run,
-        reason=reason,
-        recovered_inputs=engine.recovered_inputs,
-        quotes_passed_over=shell.inbox.counters.quotes_passed_over,
-        began_s=began_s,
-        run_s=run_s,
-    )
+    return result
 
 
 def load_data(config: Config) -> MarketData:

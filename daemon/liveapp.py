@@ -27,13 +27,13 @@ from daemon.access import credentials, server_of
 from daemon.app import spread_model
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
-from daemon.engine import Engine, Watch, settle_memory
+from daemon.engine import Engine, Watch
 from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
 from daemon.live import LiveShell, take_up
 from daemon.state import Run, State
 from daemon.status import Status
-from daemon.surroundings import Look, RunResult, surroundings
+from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
 from models.client import admissions
 from models.registry import Loaded, Registry
 
@@ -109,22 +109,9 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
             )
             halted = state.halted()
             asyncio.get_running_loop().set_exception_handler(shell.failed)
-            settle_memory()
-            try:
-                async with surroundings(config, shell, status, state, console, look=look):
-                    run_began_s = time.monotonic()
-                    reason = await shell.run([*opening, *([halted] if halted is not None else [])])
-                    run_s = time.monotonic() - run_began_s
-            finally:
-                engine.close()
-    return RunResult(
-        run=run,
-        reason=reason,
-        recovered_inputs=engine.recovered_inputs,
-        quotes_passed_over=shell.inbox.counters.quotes_passed_over,
-        began_s=began_s,
-        run_s=run_s,
-    )
+            surrounded = surroundings(config, shell, status, state, console, look=look)
+            told = [halted] if halted is not None else []
+            return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
 
 
 def _notes(console: Console, look: Look) -> Callable[[str], None]:

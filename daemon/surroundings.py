@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console
 
 from bus.errors import ConfigError
-from bus.messages import HaltTrading, ResumeTrading
+from bus.messages import AnyMessage, HaltTrading, ResumeTrading
 from daemon.config import Config
+from daemon.engine import Engine, settle_memory
+from daemon.inbox import Inbox
 from daemon.service import Notifier
 from daemon.state import Run, State
 from daemon.status import Status
@@ -33,7 +36,13 @@ class OnBreath(Protocol):
 class Shell(Protocol):
     """A running shell, as what lives around it sees it."""
 
+    engine: Engine
+    inbox: Inbox
     on_breath: OnBreath | None
+
+    async def run(self, opening: Sequence[AnyMessage]) -> str:
+        """Feed the opening messages, then everything that happens; gives why it ended."""
+        ...
 
     def stop(self, reason: str) -> None:
         """Stop in good order."""
@@ -67,6 +76,28 @@ class RunResult:
     def duration_s(self) -> float:
         """Seconds since the command began."""
         return time.monotonic() - self.began_s
+
+
+async def run_to_its_end(
+    shell: Shell, opening: Sequence[AnyMessage], run: Run, surrounded: AbstractAsyncContextManager[None], began_s: float
+) -> RunResult:
+    """Run a shell within its surroundings, close its journal whatever happens, and say how it ended."""
+    settle_memory()
+    try:
+        async with surrounded:
+            run_began_s = time.monotonic()
+            reason = await shell.run(opening)
+            run_s = time.monotonic() - run_began_s
+    finally:
+        shell.engine.close()
+    return RunResult(
+        run=run,
+        reason=reason,
+        recovered_inputs=shell.engine.recovered_inputs,
+        quotes_passed_over=shell.inbox.counters.quotes_passed_over,
+        began_s=began_s,
+        run_s=run_s,
+    )
 
 
 @contextlib.asynccontextmanager

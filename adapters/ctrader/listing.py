@@ -5,9 +5,10 @@ one that ends where it began; rows are told apart by their ids. The newest windo
 clock, not ours, stamps what it lists.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from adapters.ctrader.catalogue import Ask
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.series import (
     DEAL_WINDOW_MS,
@@ -26,7 +27,19 @@ from bus.values import NS_PER_MS
 
 __all__ = ["DAY_MS", "OVERLAP_MS", "bars", "cash", "deals", "details", "newest_bars", "orders", "reconcile_request"]
 
-Ask = Callable[[Any], Awaitable[Any]]
+
+class _List(NamedTuple):
+    """One kind of list: its request, and where its rows, their ids and their times stand."""
+
+    request: Any
+    rows: str
+    row_id: str
+    row_time: str
+
+
+_DEALS = _List(openapi.ProtoOADealListReq, "deal", "dealId", "executionTimestamp")
+_ORDERS = _List(openapi.ProtoOAOrderListReq, "order", "orderId", "utcLastUpdateTimestamp")
+_CASH = _List(openapi.ProtoOACashFlowHistoryListReq, "depositWithdraw", "balanceHistoryId", "changeBalanceTimestamp")
 
 DAY_MS = 86_400_000
 OVERLAP_MS = 60_000
@@ -50,44 +63,17 @@ async def deals(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[A
         BrokerError: as `Connection.request`.
         DataError: a list of more than MOST_ROWS.
     """
-    return await _list(
-        ask,
-        lambda start, stop: openapi.ProtoOADealListReq(
-            ctidTraderAccountId=account_id, fromTimestamp=start, toTimestamp=stop
-        ),
-        lambda answer: answer.deal,
-        lambda row: (row.dealId, row.executionTimestamp),
-        since_ms,
-        now_ms,
-    )
+    return await _list(ask, _DEALS, account_id, since_ms, now_ms)
 
 
 async def orders(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[Any]:
     """Every `ProtoOAOrder` last updated since a moment; see `deals`."""
-    return await _list(
-        ask,
-        lambda start, stop: openapi.ProtoOAOrderListReq(
-            ctidTraderAccountId=account_id, fromTimestamp=start, toTimestamp=stop
-        ),
-        lambda answer: answer.order,
-        lambda row: (row.orderId, row.utcLastUpdateTimestamp),
-        since_ms,
-        now_ms,
-    )
+    return await _list(ask, _ORDERS, account_id, since_ms, now_ms)
 
 
 async def cash(ask: Ask, account_id: int, since_ms: int, now_ms: int) -> list[Any]:
     """Every `ProtoOADepositWithdraw` since a moment; see `deals`."""
-    return await _list(
-        ask,
-        lambda start, stop: openapi.ProtoOACashFlowHistoryListReq(
-            ctidTraderAccountId=account_id, fromTimestamp=start, toTimestamp=stop
-        ),
-        lambda answer: answer.depositWithdraw,
-        lambda row: (row.balanceHistoryId, row.changeBalanceTimestamp),
-        since_ms,
-        now_ms,
-    )
+    return await _list(ask, _CASH, account_id, since_ms, now_ms)
 
 
 async def details(ask: Ask, account_id: int, order_ids: Sequence[int]) -> list[Any]:
@@ -102,28 +88,22 @@ async def details(ask: Ask, account_id: int, order_ids: Sequence[int]) -> list[A
     return found
 
 
-async def _list(
-    ask: Ask,
-    request: Callable[[int, int], Any],
-    rows_of: Callable[[Any], Any],
-    key_of: Callable[[Any], tuple[int, int]],
-    since_ms: int,
-    now_ms: int,
-) -> list[Any]:
+async def _list(ask: Ask, kind: _List, account_id: int, since_ms: int, now_ms: int) -> list[Any]:
     """Windows from the newest back, each page by page."""
     found: dict[int, Any] = {}
     stop = min(max(now_ms, since_ms) + DAY_MS, LATEST_MS)
     for _ in range(_MOST_PAGES):
         start = max(0, since_ms, stop - DEAL_WINDOW_MS)
-        answer = await ask(request(start, stop))
-        rows = list(rows_of(answer))
+        request = kind.request(ctidTraderAccountId=account_id, fromTimestamp=start, toTimestamp=stop)
+        answer = await ask(request)
+        rows: list[Any] = list(getattr(answer, kind.rows))
         known = len(found)
         for row in rows:
-            found.setdefault(key_of(row)[0], row)
+            found.setdefault(getattr(row, kind.row_id), row)
         if len(found) > MOST_ROWS:
             raise DataError(f"the broker lists more than {MOST_ROWS} rows since {since_ms} ms")
         if getattr(answer, "hasMore", False) and len(found) > known:
-            stop = min(key_of(row)[1] for row in rows)
+            stop = min(getattr(row, kind.row_time) for row in rows)
         elif start <= since_ms:
             break
         else:

@@ -1,6 +1,7 @@
 """Commands that trade, train and answer: paper, train, infer; and the operator's: halt, resume."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,29 @@ import click
 from bus.errors import ConfigError
 from bus.messages import HaltLevel
 from daemon.commands.common import Settings, console_for, emit, with_settings
+
+_SHELL_OPTIONS = (
+    click.option("--headless", is_flag=True, help="Plain lines instead of the live view."),
+    click.option("--new", is_flag=True, help="Start a new run even where an unfinished one could be continued."),
+    click.option(
+        "--bus",
+        "bus_url",
+        metavar="nats://HOST:PORT",
+        help="Ask for forecasts over NATS (see `plimsoll infer`) and publish every event.",
+    ),
+    click.option(
+        "--port", type=click.IntRange(0, 65535), help="Port of the status page on 127.0.0.1; 0 = any that is free."
+    ),
+    click.option("--no-web", is_flag=True, help="No status page."),
+)
+
+
+def _with_shell_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command what every running shell can be told."""
+    for option in reversed(_SHELL_OPTIONS):
+        command = option(command)
+    return command
+
 
 # --- paper -----------------------------------------------------------------------------------------------------
 
@@ -34,19 +58,8 @@ from daemon.commands.common import Settings, console_for, emit, with_settings
 @click.option(
     "--pace", metavar="max|real|60x", help="How fast simulated time passes; a factor such as 60x.  [default: max]"
 )
-@click.option("--headless", is_flag=True, help="Plain lines instead of the live view.")
-@click.option("--new", is_flag=True, help="Start a new run even where an unfinished one could be continued.")
 @click.option("--seed", type=int, help="Seed of training and of the simulated exchange.")
-@click.option(
-    "--bus",
-    "bus_url",
-    metavar="nats://HOST:PORT",
-    help="Ask for forecasts over NATS (see `plimsoll infer`) and publish every event.",
-)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the status page on 127.0.0.1; 0 = any that is free."
-)
-@click.option("--no-web", is_flag=True, help="No status page.")
+@_with_shell_options
 @with_settings
 def paper(
     settings: Settings,
@@ -115,21 +128,10 @@ def paper(
 @click.option(
     "--mode", type=click.Choice(["demo", "live"]), required=True, help="Which accounts: play money, or real money."
 )
-@click.option("--headless", is_flag=True, help="Plain lines instead of the live view.")
-@click.option("--new", is_flag=True, help="Start a new run even where an unfinished one could be continued.")
 @click.option(
     "--on-stop", type=click.Choice(["keep", "flatten"]), help="Positions when stopped.  [default: ctrader.on_stop]"
 )
-@click.option(
-    "--bus",
-    "bus_url",
-    metavar="nats://HOST:PORT",
-    help="Ask for forecasts over NATS (see `plimsoll infer`) and publish every event.",
-)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the status page on 127.0.0.1; 0 = any that is free."
-)
-@click.option("--no-web", is_flag=True, help="No status page.")
+@_with_shell_options
 @with_settings
 def run_command(
     settings: Settings,

@@ -51,7 +51,7 @@ from risk.orders import OrderStatus
 from risk.policy import Policy
 from risk.sizing import SizingSettings
 from tests.harness.disasters import Tape
-from tests.harness.storm import Brisk
+from tests.harness.storm import Brisk, strike
 from tests.harness.virtual import VirtualClock, World
 from tests.harness.virtual_disk import Disk
 from tests.harness.virtual_net import Latency, Network, endpoint_of
@@ -274,30 +274,10 @@ class Sea:
             loop.call_later(r.uniform(10, LASTS_S), self._operator, HaltLevel(r.randrange(1, 4)), r.random() < 0.5)
 
     def _strike(self, kind):
-        net, r = self.network, self.dice
-        if self.over:
-            return
-        match kind:
-            case "refused" | "unreachable":
-                longest_s = 2 if self.losses else 12
-                net.go_down(r.uniform(1, longest_s), refuses=kind == "refused", resets=r.random() < 0.7)
-                return
-            case "fail_tls":
-                net.fail_tls(r.randint(1, 3))
-                net.reset()
-                return
-            case "half_open_up":
-                struck = net.half_open(down=False)
-            case "half_open_both":
-                struck = net.half_open()
-            case "silence":
-                struck = net.half_open(up=False)
-            case "hold":
-                struck = net.hold(r.choice((0.3, 2, 20)))
-            case _:
-                struck = getattr(net, kind)()
-        if not struck:
-            net.loop.call_later(0.5, self._strike, kind)
+        if not self.over:
+            longest_s = 2 if self.losses else 12
+            again = lambda: self._strike(kind)  # noqa: E731
+            strike(self.network, self.dice, kind, again, longest_down_s=longest_s, holds_s=(0.3, 2, 20))
 
     # --- others on the account ------------------------------------------------------------------------------------
 

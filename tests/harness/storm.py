@@ -72,6 +72,39 @@ class Watched(Connection):
         super()._settle(event)
 
 
+def strike(net, dice, kind, again, *, longest_down_s, holds_s):
+    """One fault of the network; one that needs a socket and finds none waits for the next.
+
+    Args:
+        net: is struck.
+        dice: draws how hard.
+        kind: of _BY_NETWORK.
+        again: called a moment later where there was no socket.
+        longest_down_s: of an outage.
+        holds_s: how long everything may be held up.
+    """
+    match kind:
+        case "refused" | "unreachable":
+            net.go_down(dice.uniform(1, longest_down_s), refuses=kind == "refused", resets=dice.random() < 0.7)
+            return
+        case "fail_tls":
+            net.fail_tls(dice.randint(1, 3))
+            net.reset()
+            return
+        case "half_open_up":
+            struck = net.half_open(down=False)
+        case "half_open_both":
+            struck = net.half_open()
+        case "silence":
+            struck = net.half_open(up=False)
+        case "hold":
+            struck = net.hold(dice.choice(holds_s))
+        case _:
+            struck = getattr(net, kind)()
+    if not struck:
+        net.loop.call_later(0.1, again)
+
+
 class Storm:
     """One seed, from beginning to end by `run`.
 
@@ -120,29 +153,8 @@ class Storm:
                 self.network.loop.call_later(at, self._strike, kind)
 
     def _strike(self, kind):
-        net, dice = self.network, self.dice
-        if self.over:
-            return
-        match kind:
-            case "refused" | "unreachable":
-                net.go_down(dice.uniform(1, 8), refuses=kind == "refused", resets=dice.random() < 0.7)
-                return
-            case "fail_tls":
-                net.fail_tls(dice.randint(1, 3))
-                net.reset()
-                return
-            case "half_open_up":
-                struck = net.half_open(down=False)
-            case "half_open_both":
-                struck = net.half_open()
-            case "silence":
-                struck = net.half_open(up=False)
-            case "hold":
-                struck = net.hold(dice.choice((0.3, 2, 40)))
-            case _:
-                struck = getattr(net, kind)()
-        if not struck:
-            net.loop.call_later(0.1, self._strike, kind)
+        if not self.over:
+            strike(self.network, self.dice, kind, lambda: self._strike(kind), longest_down_s=8, holds_s=(0.3, 2, 40))
 
     # --- the client -----------------------------------------------------------------------------------------------
 
