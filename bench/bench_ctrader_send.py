@@ -48,11 +48,11 @@ from adapters.exchange.model import ExecutionModel
 from bus.messages import Quote
 from bus.values import default_instrument
 
-arrived, quote_s = {}, float(sys.argv[1])
+arrived, heard_ns, quote_s = {}, [0], float(sys.argv[1])
 
 class Noting(Venue):
     def receive(self, number, envelope, now_ns):
-        at_ns = time.perf_counter_ns()
+        at_ns = heard_ns[0]
         out = super().receive(number, envelope, now_ns)
         payload_type, origin, request, _ = decode_envelope(envelope)
         if payload_type == model.PROTO_OA_NEW_ORDER_REQ:
@@ -69,6 +69,10 @@ class Live:
             yield Quote(symbol="EURUSD", bid_e5=self.bid, ask_e5=self.bid + 2, ts_event_ns=now, ts_init_ns=now)
 
 class Paced(VenueServer):
+    def heard(self, number, data):
+        heard_ns[0] = time.perf_counter_ns()
+        super().heard(number, data)
+
     async def _play(self):
         await self._listening.wait()
         for quote in self._feed.live():

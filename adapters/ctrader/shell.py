@@ -2,8 +2,7 @@
 
 Theory of operation. Twisted runs on the asyncio loop that runs already: one reactor a loop, made here and installed as
 the process's where there is none yet, so that no later import installs another. Names are resolved by asyncio, and
-addresses are tried one after another. What is written leaves at once: the plain TLS protocol of Twisted, not the one
-that gathers small writes, and no Nagle.
+addresses are tried one after another. What is written leaves at once (`_Secured`, `_AtOnce`), and no Nagle holds it back.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.main import installReactor
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from zope.interface import classImplements
+from zope.interface import classImplements, directlyProvides, providedBy
 
 from bus.errors import ConfigError, Refused, SessionLost
 
@@ -173,9 +172,43 @@ class _Factory(ClientFactory):
         self._wire.ended(reason)
 
 
+class _AtOnce:
+    """A socket whose bytes are in the kernel when `write` returns, as far as it takes them; in all else Twisted's own.
+
+    Twisted would register for the loop to call the socket writable, even where nothing is in the way. Once a peer was
+    too slow for that, or an attempt failed, everything goes Twisted's way, so that no byte overtakes another.
+    """
+
+    def __init__(self, socket_: Any) -> None:
+        self._socket = socket_
+        self._in_turn = False
+        directlyProvides(self, providedBy(socket_))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, now or when the socket is ready; a connection that is lost is found out by the loop."""
+        if not self._in_turn and self._socket.connected and not self._socket.disconnecting:
+            sent = self._socket.writeSomeData(data)
+            if sent == len(data):
+                return
+            self._in_turn = True
+            if isinstance(sent, int) and sent > 0:
+                data = data[sent:]
+        self._socket.write(data)
+
+
+class _Secured(TLSMemoryBIOProtocol):
+    """TLS that encrypts at once; Twisted's default protocol gathers small writes until the loop's next turn."""
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802
+        super().makeConnection(_AtOnce(transport))
+
+
 class _TLS(TLSMemoryBIOFactory):
     noisy = False
-    protocol = TLSMemoryBIOProtocol  # the default gathers small writes until the loop's next turn
+    protocol = _Secured
 
 
 def reactor_of(loop: asyncio.AbstractEventLoop) -> Any:
