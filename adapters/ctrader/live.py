@@ -1,7 +1,7 @@
 """One account at the broker, kept connected: fulfils `adapters.contract.Venue` on the running event loop.
 
-Theory of operation. `connection` keeps a socket, `account` folds what is told, `dispatch` sends commands; this module
-is the life around them.
+Theory of operation. `connection` keeps a socket, `account` folds what is told, `prices` has quotes, `dispatch` sends
+commands; this module is the life around them.
 
     DOWN      --account logged in-->   RECOVERING   catalogue, subscriptions, reconcile, missed bars
     RECOVERING --all of it done-->     UP           `LinkChanged(up)`; commands may leave
@@ -20,7 +20,6 @@ Nothing here decides about trading, and nothing is retried that could have an ef
 """
 
 import asyncio
-import contextlib
 import enum
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -36,20 +35,18 @@ from adapters.ctrader.connection import Connection, Disconnected
 from adapters.ctrader.dispatch import Dispatcher
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.orders import Holder
+from adapters.ctrader.prices import Prices
 from adapters.ctrader.signin import SignIn, Tokens
 from adapters.ctrader.symbols import Specification
-from adapters.ctrader.wire import Spots
 from bus.clock import Clock, ManualClock
 from bus.errors import BrokerError, ConfigError, DataError, NotSent, RateLimited, Refused, SessionLost, TradingError
-from bus.messages import Bar, LinkChanged, Quote, SubmitOrder, VenueCommand
-from bus.values import NS_PER_MS, NS_PER_S, Instrument
+from bus.messages import Bar, LinkChanged, SubmitOrder, VenueCommand
+from bus.values import NS_PER_S
 
 POLL_S = 20
 ANSWER_S = 10
 """A poll that takes longer than this means that the link is dead."""
-SILENT_S = 60
 NO_ANSWER = "NO_ANSWER"
-_FIRST_PRICE_S = 5
 
 
 class State(enum.Enum):
@@ -63,12 +60,9 @@ class State(enum.Enum):
 class Counters(msgspec.Struct):
     """What happened on the way."""
 
-    spots: int = 0
-    quotes: int = 0
     impossible: int = 0
     recoveries: int = 0
     polls: int = 0
-    resubscriptions: int = 0
     losses: int = 0
 
 
@@ -110,6 +104,7 @@ class LiveVenue:
         self.bars_since: BarsSince = lambda _: 0
         self._connection = connect(self._on_event)
         self._sign_in = SignIn(self._connection, tokens, account_id, note)
+        self.prices = Prices(self._connection.request, account_id, clock, note)
         self._account_id = account_id
         self._symbols = tuple(symbols)
         self._period_ns = period_ns
@@ -120,16 +115,10 @@ class LiveVenue:
         self._note = note
         self._publish: Publish | None = None
         self._catalogue: Catalogue | None = None
-        self._specifications: dict[int, Specification] = {}
         self._by_name: dict[str, Specification] = {}
-        self._instruments: dict[int, Instrument] = {}
-        self._spots = Spots(self._instruments)
-        self._held: list[Quote] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovering: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
-        self._heard: dict[str, float] = {}
-        self._priced = asyncio.Event()
 
     # --- opening -----------------------------------------------------------------------------------------------
 
@@ -170,15 +159,14 @@ class LiveVenue:
         """Use a catalogue; account and prices keep reading from the same tables."""
         first = self._catalogue is None
         self._catalogue = catalogue
-        self._specifications.update(catalogue.specifications)
-        self._instruments.update((number, each.instrument) for number, each in catalogue.specifications.items())
-        self._by_name = {each.instrument.symbol: each for each in self._specifications.values()}
+        self.prices.know(catalogue.specifications)
+        self._by_name = {each.instrument.symbol: each for each in self.prices.specifications.values()}
         if not first:
             return
         terms = catalogue.terms
         self._holder = msgspec.structs.replace(self._holder, limited_risk=terms.limited_risk)
         self.account = Account(
-            self._holder, self._specifications, self._spots.quotes, currency=terms.currency, adopt=self._adopt
+            self._holder, self.prices.specifications, self.prices.newest, currency=terms.currency, adopt=self._adopt
         )
         self._catch_up = CatchUp(self._connection.request, self.account, self._account_id, self._clock)
         self._dispatch = Dispatcher(
@@ -310,29 +298,13 @@ class LiveVenue:
         self._settle_if_needed()
 
     def _on_spot(self, message: Any) -> None:
-        self.counters.spots += 1
-        clock = self._recorded_time
-        if clock is not None and message.timestamp:
-            clock.advance_to(message.timestamp * NS_PER_MS)
-            self._priced.set()
-        try:
-            quote = self._spots.merge(message, self._clock.now_ns())
-        except DataError as error:
-            self.counters.impossible += 1
-            if self.counters.impossible <= _NOTES:
-                self._note(f"price passed over: {error}")
+        quote = self.prices.hear(message)
+        if quote is None or self._publish is None:
             return
-        if quote is None:
-            return
-        self._heard[quote.symbol] = self._loop.time()
-        self.counters.quotes += 1
         if self.state is State.UP:
-            if self._publish is not None:
-                self._publish(quote)
-        elif self._publish is not None:
-            if self._recorded_time is None:
-                self._held = [each for each in self._held if each.symbol != quote.symbol]
-            self._held.append(quote)
+            self._publish(quote)
+        else:
+            self.prices.hold(quote)
 
     # --- recovery ----------------------------------------------------------------------------------------------
 
@@ -342,9 +314,7 @@ class LiveVenue:
         for task in (self._recovering, self._settling):
             if task is not None:
                 task.cancel()
-        self._spots.forget()
-        self._priced.clear()
-        self._held.clear()
+        self.prices.forget()
         self._note(reason)
         if was_up and self._publish is not None:
             self._publish(LinkChanged(up=False, reason=reason, ts_init_ns=self._clock.now_ns()))
@@ -387,20 +357,13 @@ class LiveVenue:
             bars = await self._missed_bars()
             await reconcile(self._tell, self._fold)
             self._publish_all(bars)
-            await self._subscribe(self._specifications)
+            await self.prices.subscribe(self.prices.specifications)
         else:
-            await self._subscribe(self._specifications)
-            await self._know_the_time()
+            await self.prices.subscribe(self.prices.specifications)
+            await self.prices.know_the_time()
             await reconcile(self._tell, self._fold)
             self._publish_all(await self._missed_bars())
         self._ready()
-
-    async def _know_the_time(self) -> None:
-        """Recorded time is told by the first price, which the server repeats on every subscription."""
-        if self._recorded_time is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FIRST_PRICE_S):
-                    await self._priced.wait()
 
     def _ready(self) -> None:
         publish = self._publish
@@ -408,26 +371,9 @@ class LiveVenue:
             return
         self.state = State.UP
         publish(LinkChanged(up=True, reason="reconciled and subscribed", ts_init_ns=self._clock.now_ns()))
-        held, self._held = self._held, []
-        for quote in held:
+        for quote in self.prices.release():
             publish(quote)
         self._settle_if_needed()
-
-    async def _subscribe(self, numbers: Sequence[int] | dict[int, Specification]) -> None:
-        for number in tuple(numbers):
-            name = self._specifications[number].instrument.symbol
-            request = openapi.ProtoOASubscribeSpotsReq(
-                ctidTraderAccountId=self._account_id, symbolId=[number], subscribeToSpotTimestamp=True
-            )
-            self._heard[name] = self._loop.time()
-            await self._unless_there(request)
-
-    async def _unless_there(self, request: Any) -> None:
-        try:
-            await self._connection.request(request)
-        except BrokerError as error:
-            if "ALREADY_SUBSCRIBED" not in str(error):
-                raise
 
     async def _missed_bars(self) -> list[Bar]:
         bars: list[Bar] = []
@@ -476,34 +422,13 @@ class LiveVenue:
                 continue
             if self._settling is None or self._settling.done():
                 self._settling = self._spawn(self._read_again())
-            await self._wake_silent()
+            await self.prices.wake_silent()
 
     async def _read_again(self) -> None:
         try:
             await self._catch_up.reconcile(self._tell, self._fold, routine=True)
         except (BrokerError, DataError) as error:
             self._note(f"the account could not be read ({error}); the next poll tries again")
-
-    async def _wake_silent(self) -> None:
-        """Subscribe anew to what should speak and does not; recorded time has no hours of its own."""
-        if self._recorded_time is not None:
-            return
-        now, now_ns = self._loop.time(), self._clock.now_ns()
-        silent = [
-            number
-            for number, each in self._specifications.items()
-            if now - self._heard.get(each.instrument.symbol, now) > SILENT_S and each.open_at(now_ns)
-        ]
-        for number in silent:
-            name = self._specifications[number].instrument.symbol
-            self.counters.resubscriptions += 1
-            self._note(f"{name} has been silent for {SILENT_S} s in its hours; subscribing anew")
-            request = openapi.ProtoOAUnsubscribeSpotsReq(ctidTraderAccountId=self._account_id, symbolId=[number])
-            try:
-                await self._connection.request(request)
-                await self._subscribe([number])
-            except BrokerError as error:
-                self._note(f"{name} could not be subscribed ({error}); the next poll tries again")
 
     async def _refresh_catalogue(self) -> None:
         try:
@@ -533,4 +458,3 @@ class LiveVenue:
 
 
 _BOOKED = frozenset({"ProtoOAExecutionEvent", "ProtoOAOrderErrorEvent", "ProtoOATrailingSLChangedEvent"})
-_NOTES = 20

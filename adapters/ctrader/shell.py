@@ -2,7 +2,7 @@
 
 Theory of operation. Twisted runs on the asyncio loop that runs already: one reactor a loop, made here and installed as
 the process's where there is none yet, so that no later import installs another. Names are resolved by asyncio, and
-addresses are tried one after another. What is written leaves at once (`_Secured`, `_AtOnce`), and no Nagle holds it back.
+addresses are tried one after another. What is written leaves at once (`_Secured`, `_AtOnce`); no Nagle holds it back.
 """
 
 import asyncio

@@ -1,14 +1,18 @@
 """Would the sea find it? Each test plants one bug in the live daemon; it must be found within 200 seeds."""
 
+from collections import Counter
+
 import pytest
 
 import adapters.ctrader.catchup
 import adapters.ctrader.orders
 import adapters.ctrader.session
+import risk.limits
 from adapters.ctrader.account import Account
 from adapters.ctrader.connection import Connection
 from adapters.ctrader.dispatch import Dispatcher
 from adapters.ctrader.live import LiveVenue
+from adapters.ctrader.prices import Prices
 from adapters.ctrader.signin import SignIn
 from bus.errors import OutcomeUnknown
 from bus.messages import HaltLevel, HaltTrading, LinkChanged, OrderRejected, RunResumed, SubmitOrder
@@ -16,6 +20,7 @@ from daemon.core import Core
 from daemon.engine import Engine
 from daemon.journal import Journal
 from risk.book import Book
+from risk.halt import Halts
 from risk.orders import OrderTable
 from tests.harness.disasters import with_resting
 from tests.harness.sea import Sea
@@ -118,13 +123,16 @@ def a_dead_link_is_not_noticed(patch):
 
 def a_new_connection_is_not_subscribed(patch):
     def make(subscribe):
-        async def planted(venue, numbers):
-            if venue.counters.losses == 0:
-                await subscribe(venue, numbers)
+        times = Counter()
+
+        async def planted(prices, numbers):
+            times[prices] += 1
+            if times[prices] == 1:
+                await subscribe(prices, numbers)
 
         return planted
 
-    wrap(patch, LiveVenue, "_subscribe", make)
+    wrap(patch, Prices, "subscribe", make)
 
 
 def missed_bars_are_not_filled(patch):
@@ -189,6 +197,11 @@ def a_halt_that_flattens_forgets_what_could_not_be_closed_at_once(patch):
     wrap(patch, Core, "_protect", make)
 
 
+def loss_limits_are_not_looked_at(patch):
+    patch.setattr(Halts, "check", lambda halts, book, policy, now_ns: None)
+    patch.setattr(risk.limits, "_lost", lambda *_: None)
+
+
 def orders_wait_for_the_link_and_leave_late(patch):
     def make(on_link):
         def planted(core, link):
@@ -228,6 +241,7 @@ BUGS = [
     a_partial_fill_counts_as_a_whole_one,
     entries_that_come_to_rest_under_a_halt_stay,
     a_halt_that_flattens_forgets_what_could_not_be_closed_at_once,
+    loss_limits_are_not_looked_at,
     orders_wait_for_the_link_and_leave_late,
 ]
 
