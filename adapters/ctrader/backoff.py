@@ -1,9 +1,10 @@
 """How long to wait before the next attempt to connect: exponential, full jitter, and a limit by the hour.
 
 Theory of operation. The wait is drawn evenly between nothing and a ceiling, which begins at 1 s and doubles with every
-loss up to 60 s ("full jitter", Brooker, "Exponential Backoff and Jitter", AWS 2015): clients that lost the same server
-come back spread out. A connection that has lasted a minute was a good one, and the ceiling begins anew. Whatever the
-draws say, at most so many attempts begin in any hour; a drawn moment beyond that waits until the oldest is an hour old.
+loss up to 50 s ("full jitter", Brooker, "Exponential Backoff and Jitter", AWS 2015): clients that lost the same server
+come back spread out, and each has connected, logged in and caught up within the minute after the trouble has passed. A
+connection that has lasted a minute was a good one, and the ceiling begins anew. Whatever the draws say, at most so many
+attempts begin in any hour; a drawn moment beyond that waits until the oldest is an hour old.
 """
 
 from collections import deque
@@ -15,7 +16,7 @@ MOST_AN_HOUR = 120
 STABLE_NS = 60 * NS_PER_S
 
 _FIRST_S = 1
-_LONGEST_S = 60
+_LONGEST_S = 50
 _HOUR_NS = 3_600 * NS_PER_S
 
 
