@@ -119,6 +119,64 @@ def test_hostile_frames_are_frames_that_a_careful_client_refuses(kind):
         line.heard()
 
 
+def test_what_a_newer_server_may_send_is_told_without_harm():
+    line = Line(Fault(kind="unknown_type", on="ReconcileRes"), Fault(kind="unknown_field", on="ReconcileRes"))
+    line.reconcile()
+    frames = FrameDecoder().feed(b"".join(wire.data for wire in line.wires))
+    opened = [decode_envelope(frame) for frame in frames]
+    assert [each.payload_type for each in opened] == [model.PROTO_OA_RECONCILE_RES, 2999]
+    assert opened[0].unknown_fields == 1
+    assert opened[1].message is None
+
+
+def test_an_event_may_come_a_second_time_under_an_id_that_the_client_waits_for():
+    line = Line(Fault(kind="deaf", on="ReconcileReq"), Fault(kind="borrowed_id", on="spot"))
+    line.send(openapi.ProtoOASubscribeSpotsReq(ctidTraderAccountId=HEDGED, symbolId=[1]), "spots")
+    line.reconcile("mine")
+    line.wires.clear()
+    line.quote(112_600)
+    opened = [decode_envelope(frame) for frame in FrameDecoder().feed(b"".join(wire.data for wire in line.wires))]
+    assert {each.message.DESCRIPTOR.name for each in opened} == {"ProtoOASpotEvent"}
+
+
+def test_history_may_lack_its_last_bar():
+    def bars(*faults):
+        line = Line(*faults)
+        for minute in range(5):
+            line.quote(112_600 + minute, after=60)
+        line.wires.clear()
+        to_ms = line.market // MS
+        line.send(
+            openapi.ProtoOAGetTrendbarsReq(
+                ctidTraderAccountId=HEDGED, symbolId=1, period=1, fromTimestamp=to_ms - 600_000, toTimestamp=to_ms
+            ),
+            "bars",
+        )
+        (frame,) = FrameDecoder().feed(b"".join(wire.data for wire in line.wires))
+        return [bar.utcTimestampInMinutes for bar in decode_envelope(frame).message.trendbar]
+
+    whole = bars()
+    assert len(whole) > 3
+    assert bars(Fault(kind="short", on="GetTrendbarsRes")) == whole[:-1]
+
+
+def test_for_a_while_nobody_is_let_in():
+    line = Line(Fault(kind="refused", at_s=5, for_s=10))
+    assert [line.end.refuses(second * S) for second in (4, 6, 14, 16)] == [False, True, True, False]
+
+
+def test_an_expired_token_is_found_out_at_the_next_login_and_a_new_pair_helps():
+    line = Line(Fault(kind="token_expired", at_s=5), Fault(kind="silent_logout", at_s=5))
+    line.quote(112_600, after=6)
+    line.wires.clear()
+    line.send(openapi.ProtoOAAccountAuthReq(ctidTraderAccountId=HEDGED, accessToken=line.token), "again")
+    assert line.heard() == ["OA_AUTH_TOKEN_EXPIRED"]
+    line.token = line.venue.tokens.issue(line.now).access
+    line.log_in()
+    line.reconcile()
+    assert line.heard() == ["ReconcileRes"]
+
+
 @pytest.mark.parametrize(
     ("fault", "heard"),
     [

@@ -29,11 +29,13 @@ LOUD = ("half_open_up", "half_open_both", "silence", "hold", "refused", "unreach
         "fail_tls", "reset")  # fmt: skip
 BREAKING = ("reset", "close", "break_tls", "fail_tls", "refused")
 MESSAGES = ("lose", "late", "double", "reorder", "silent_after", "deaf", "reset_before", "reset_within", "reset_after",
-            "half_open", "garbage", "truncated", "wrong_type")  # fmt: skip
+            "half_open", "garbage", "truncated", "wrong_type", "unknown_type", "unknown_field", "borrowed_id",
+            "short")  # fmt: skip
 TIMED = ("silent_feed", "token_invalidated", "account_disconnect", "silent_logout", "client_disconnect",
-         "maintenance", "throttle")  # fmt: skip
+         "maintenance", "throttle", "refused", "token_expired")  # fmt: skip
 TARGETS = ("execution", "accepted", "filled", "answer", "spot", "order_error", "cancelled", "request", "ReconcileRes",
-           "DealListRes", "TraderRes", "NewOrderReq", "ClosePositionReq", "CancelOrderReq", "any")  # fmt: skip
+           "DealListRes", "TraderRes", "GetTrendbarsRes", "NewOrderReq", "ClosePositionReq", "CancelOrderReq",
+           "any")  # fmt: skip
 
 
 class Weather:

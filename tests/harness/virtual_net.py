@@ -343,7 +343,10 @@ class Network:
         self.write(self.endpoint.timer(self.world.now_ns))
 
     def accept(self, link):
-        """TLS stands at the venue; from here on the endpoint knows of it."""
+        """TLS stands at the venue; from here on the endpoint knows of it, if it lets anybody in."""
+        if self.endpoint.refuses(self.world.now_ns):
+            link.venue_ends(error.ConnectionLost())
+            return
         link.number = self.endpoint.connect(self.world.now_ns)
         self._by_number[link.number] = link
         self._set_timer()

@@ -15,7 +15,7 @@ from adapters.ctrader.frames import (
     encode_envelope,
     encode_frame,
 )
-from adapters.ctrader.messages import common, openapi
+from adapters.ctrader.messages import common, model, openapi
 from adapters.ctrader.venue.core import CLOSE, Outgoing, Venue
 from adapters.ctrader.venue.faults import Fault, Faults, Plan
 from bus.errors import ProtocolError
@@ -32,6 +32,9 @@ _HOSTILE = {
         ).SerializeToString()
     ),
 }
+_UNKNOWN_TYPE = encode_frame(common.ProtoMessage(payloadType=2999, payload=b"\x08\xb7\x17").SerializeToString())
+_UNKNOWN_FIELD = b"\xf8\x7f\x01"
+"""Field 2047 with the value 1, as a version that knows it would write it."""
 
 
 class Wire(NamedTuple):
@@ -54,6 +57,7 @@ class Endpoint:
         self._muted: set[tuple[int, str]] = set()
         self._held: dict[int, list[Wire]] = {}
         self._due: dict[int, int] = {}
+        self._asked: dict[int, str] = {}
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -63,6 +67,10 @@ class Endpoint:
         number = self.venue.connect(now_ns)
         self._decoders[number] = FrameDecoder(self.venue.spec.limits.frame_bytes)
         return number
+
+    def refuses(self, now_ns: int) -> bool:
+        """Whether nobody is let in just now; whoever drives the venue closes what connects."""
+        return self._faults.holding("refused", now_ns) is not None
 
     def disconnect(self, number: int) -> None:
         """A client has gone."""
@@ -135,6 +143,8 @@ class Endpoint:
             first = next(iter(self.venue.accounts))
             if fault.kind == "token_invalidated":
                 out += self.venue.invalidate_tokens(now_ns)
+            elif fault.kind == "token_expired":
+                self.venue.tokens.expire()
             elif fault.kind in {"account_disconnect", "silent_logout"}:
                 out += self.venue.drop_account(first, now_ns, silent=fault.kind == "silent_logout")
             elif fault.kind == "client_disconnect":
@@ -147,6 +157,8 @@ class Endpoint:
 
     def _request(self, number: int, frame: bytes, now_ns: int) -> list[Wire]:
         opened = _opened(frame) if self._faults.planned else None
+        if opened is not None and opened.client_msg_id:
+            self._asked[number] = opened.client_msg_id
         for fault in self._faults.striking(opened, now_ns) if opened is not None else ():
             if fault.kind == "deaf":
                 return []
@@ -167,6 +179,7 @@ class Endpoint:
         self._decoders.pop(number, None)
         self._held.pop(number, None)
         self._due.pop(number, None)
+        self._asked.pop(number, None)
         self._stalled.discard(number)
         self._muted = {each for each in self._muted if each[0] != number}
 
@@ -217,6 +230,8 @@ class Endpoint:
         if kind == "reorder":
             self._held[number] = wires
             return []
+        if kind in {"unknown_type", "unknown_field", "borrowed_id", "short"}:
+            return self._odd(fault, opened, wires)
         if kind == "silent_after":
             self._muted.add((number, opened.client_msg_id))
         elif kind == "half_open":
@@ -231,6 +246,21 @@ class Endpoint:
         elif kind in _HOSTILE:
             return [*wires, Wire(number, _HOSTILE[kind], due_ns)]
         return wires
+
+    def _odd(self, fault: Fault, opened: Envelope, wires: list[Wire]) -> list[Wire]:
+        """What is unusual and not hostile."""
+        first, message = wires[0], opened.message
+        if fault.kind == "unknown_type" or message is None:
+            return [*wires, first._replace(data=_UNKNOWN_TYPE)]
+        if fault.kind == "borrowed_id":
+            borrowed = encode_frame(encode_envelope(message, self._asked.get(first.connection, "")))
+            return [*wires, first._replace(data=borrowed)]
+        if fault.kind == "short":
+            if opened.payload_type == model.PROTO_OA_GET_TRENDBARS_RES and len(message.trendbar) > 1:
+                del message.trendbar[-1]
+        else:
+            message.MergeFromString(_UNKNOWN_FIELD)
+        return [first._replace(data=encode_frame(encode_envelope(message, opened.client_msg_id))), *wires[1:]]
 
 
 def _opened(payload: bytes) -> Envelope | None:

@@ -21,16 +21,18 @@ from bus.values import NS_PER_MS, NS_PER_S
 Kind = Literal[
     "lose", "late", "double", "reorder", "silent_after", "deaf",
     "reset_before", "reset_within", "reset_after", "half_open",
-    "oversize", "truncated", "garbage", "wrong_type",
+    "oversize", "truncated", "garbage", "wrong_type", "unknown_type", "unknown_field", "borrowed_id", "short",
     "latency", "silent_feed", "clock_offset", "token_invalidated", "account_disconnect", "silent_logout",
-    "client_disconnect", "maintenance", "throttle",
+    "client_disconnect", "maintenance", "refused", "token_expired", "throttle",
 ]  # fmt: skip
 TIMED = frozenset(
     {
         "latency", "silent_feed", "clock_offset", "token_invalidated", "account_disconnect", "silent_logout",
-        "client_disconnect", "maintenance", "throttle",
+        "client_disconnect", "maintenance", "refused", "token_expired", "throttle",
     }
 )  # fmt: skip
+HOLDING = frozenset({"latency", "silent_feed", "clock_offset", "refused"})
+"""Timed faults that hold for a while; the others happen once."""
 _EXECUTIONS = {
     2: "accepted", 3: "filled", 4: "replaced", 5: "cancelled", 6: "expired", 7: "rejected", 9: "swap", 10: "cash",
     11: "partial",
@@ -46,8 +48,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             message and then nothing more of its request (``silent_after``); never hear a request (``deaf``); reset
             the connection before, within or after a message (before a request: it is not executed), or leave it
             ``half_open``; send a hostile frame after a message (``oversize``, ``truncated``, ``garbage``,
-            ``wrong_type``). Timed: ``latency`` of every message, ``silent_feed`` (no spots, heartbeats go on),
-            ``clock_offset`` of spot times by ``min_ms``; once, at ``at_s``: ``token_invalidated``,
+            ``wrong_type``); what a newer server may send: a message of an ``unknown_type`` after a message, or the
+            message with an ``unknown_field``; the message a second time under the id of the client's last request
+            (``borrowed_id``); bars without the last one (``short``). Timed: ``latency`` of every message,
+            ``silent_feed`` (no spots, heartbeats go on), ``clock_offset`` of spot times by ``min_ms``, connections
+            ``refused``; once, at ``at_s``: ``token_invalidated``, ``token_expired`` (nobody is told),
             ``account_disconnect``, ``silent_logout``, ``client_disconnect``; ``maintenance`` and ``throttle`` (of
             ``payload_type``) for ``for_s``.
         on: which messages, see above.
@@ -101,7 +106,8 @@ def seeded(seed: int, *, horizon_s: int = 600, count: int = 12) -> Plan:
     strikes: tuple[Kind, ...] = (
         "lose", "late", "double", "reorder", "silent_after", "deaf", "reset_before", "reset_within", "reset_after",
         "half_open", "truncated", "garbage", "wrong_type", "silent_feed", "token_invalidated", "account_disconnect",
-        "silent_logout", "client_disconnect", "maintenance", "throttle",
+        "silent_logout", "client_disconnect", "maintenance", "throttle", "unknown_type", "unknown_field", "borrowed_id",
+        "short", "refused", "token_expired",
     )  # fmt: skip
     targets = ("any", "execution", "accepted", "filled", "answer", "spot", "ReconcileRes", "order_error")
     faults = [Fault(kind="latency", min_ms=dice.below(5), max_ms=5 + dice.below(200))]
@@ -149,7 +155,7 @@ class Faults:
         self._struck = [fault for fault in plan.faults if fault.kind not in TIMED]
         self._seen = [0] * len(self._struck)
         self._timed = [fault for fault in plan.faults if fault.kind in TIMED]
-        self._once = [fault for fault in self._timed if fault.kind not in {"latency", "silent_feed", "clock_offset"}]
+        self._once = [fault for fault in self._timed if fault.kind not in HOLDING]
 
     def start(self, now_ns: int) -> None:
         """Time counts from here; later calls change nothing."""

@@ -39,7 +39,10 @@ class _Link(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(high=_SLOW_BYTES)
-        self.number = self._server.joined(self)
+        if self._server.refuses():
+            transport.abort()
+        else:
+            self.number = self._server.joined(self)
 
     def data_received(self, data: bytes) -> None:
         self._server.heard(self.number, data)
@@ -51,7 +54,8 @@ class _Link(asyncio.Protocol):
         self._server.slow(self.number, is_slow=False)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._server.left(self.number)
+        if self.number:
+            self._server.left(self.number)
 
 
 class VenueServer:
@@ -137,6 +141,10 @@ class VenueServer:
         self._links[number] = link
         self._set_timer()
         return number
+
+    def refuses(self) -> bool:
+        """Whether nobody is let in just now."""
+        return self.endpoint.refuses(self._now_ns())
 
     def heard(self, number: int, data: bytes) -> None:
         """Bytes of a client."""
