@@ -9,6 +9,7 @@ import click
 
 from bus.errors import ConfigError, TradingError
 from daemon.commands import auth, ctrader, data, machine, probe, records, trading
+from daemon.commands import forecast as forecasting
 from daemon.commands import validate as validation
 from daemon.commands.common import EXIT_FAILED
 
@@ -44,6 +45,7 @@ for command in (
     trading.run_command,
     trading.train,
     trading.infer,
+    forecasting.forecast,
     validation.validate,
     records.replay_command,
     records.report,
