@@ -9,6 +9,7 @@ here and nowhere else. One rounding rule holds everywhere: half away from zero, 
 import enum
 import math
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 
 import msgspec
 
@@ -56,8 +57,8 @@ class TimeInForce(enum.StrEnum):
     FOK = "fok"
 
 
-def divide_half_away(numerator: int, denominator: int) -> int:
-    """Divide two integers, rounding half away from zero. The one rounding rule of the trading path.
+def divide_half_away(numerator: int | Fraction, denominator: int) -> int:
+    """Divide, rounding half away from zero. The one rounding rule of the trading path.
 
     Raises:
         ZeroDivisionError: the denominator is zero.

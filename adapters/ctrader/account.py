@@ -19,6 +19,7 @@ from typing import Any
 from adapters.ctrader.checks import check_cash, check_order, check_position
 from adapters.ctrader.fold import ACCEPTED, CANCELLED, EXPIRED, REJECTED
 from adapters.ctrader.holdings import After, Dealt, Holding, KnownOrder, dealt
+from adapters.ctrader.money import Figures
 from adapters.ctrader.orders import Protected, Refusal
 from adapters.ctrader.recovery import Recovery
 from adapters.ctrader.state import Told, remember
@@ -55,6 +56,7 @@ class Account(Recovery):
         balance: the newest that is known, by the balance's own version.
         needs_recovery: something was missed; ask for history and a reconcile.
         history_from_ms: since when deals and orders are to be asked for, 0 = nothing known yet.
+        valuation: what its positions are worth and what orders cost, in the broker's figures.
         resumed: whether an earlier life had a first state, so that `recover` is what comes next.
     """
 
@@ -97,6 +99,14 @@ class Account(Recovery):
         waiting = [deal.order_id for held in self._holdings.values() for deal, _ in held.waiting]
         strange = [number for number in waiting if number not in self._orders]
         return tuple(dict.fromkeys([*strange, *self._unexplained]))[:MOST_UNEXPLAINED]
+
+    def figures(self) -> Figures:
+        """Balance, equity, used and free margin now, as the broker counts them.
+
+        Raises:
+            DataError: the price of an open position is not known.
+        """
+        return self.valuation.figures(self.balance)
 
     def foreign_volume_e2(self) -> dict[str, tuple[int, int]]:
         """Long and short volume of positions that are not ours, by symbol, for limits."""
@@ -194,6 +204,7 @@ class Account(Recovery):
         if event.executionType == _CANCEL_REJECTED:
             return self._cancel_rejected(order, event.errorCode, now_ns)
         if event.HasField("deal"):
+            self.valuation.converted(event.deal.symbolId, event.deal.closePositionDetail.quoteToDepositConversionRate)
             if deal is not None and not self._contained(deal):
                 told += self._offer(deal, position, event.order.executedVolume, now_ns)
         elif position is not None and held is not None and held.volume_e2 != position.tradeData.volume:
@@ -277,6 +288,14 @@ class Account(Recovery):
         moved = self._moved(cash, balance - self.balance, balance, now_ns)
         self.balance, self._balance_version = balance, max(self._balance_version, cash.balanceVersion)
         return [moved]
+
+    def margin_changed(self, event: Any) -> None:
+        """Take a `ProtoOAMarginChangedEvent`.
+
+        Raises:
+            DataError: an impossible value; nothing of the event was taken.
+        """
+        self.valuation.margin_changed(event)
 
     def trailing_moved(self, event: Any, now_ns: int) -> list[Told]:
         """Take a `ProtoOATrailingSLChangedEvent`.

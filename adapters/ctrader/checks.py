@@ -5,6 +5,7 @@ An event is taken as a whole or not at all: an order whose stop is no price must
 
 from typing import Any
 
+from adapters.ctrader.money import rate_of
 from adapters.ctrader.wire import LARGEST_MONEY, digits_of, money_of, optional_price_e5, price_e5_of, time_of, volume_of
 from bus.errors import DataError
 
@@ -25,6 +26,8 @@ def check_position(position: Any, money_digits: int) -> None:
         optional_price_e5(position, level)
     for name in ("swap", "commission", "usedMargin"):
         money_of(position, name, money_digits)
+    if position.marginRate > 0:
+        rate_of(position.marginRate)
 
 
 def check_order(order: Any) -> None:

@@ -91,7 +91,7 @@ def rate_of(value: float) -> Fraction:
     return Fraction(Decimal(repr(value)))
 
 
-def chain_rate(first: str, last: str, chain: Sequence[tuple[str, str, int]]) -> Fraction:
+def chain_rate(first: str, last: str, chain: Sequence[tuple[str, str, Fraction | int]]) -> Fraction:
     """Units of `last` for one unit of `first` along the broker's chain of symbols.
 
     Args:
@@ -110,7 +110,7 @@ def chain_rate(first: str, last: str, chain: Sequence[tuple[str, str, int]]) -> 
             raise DataError(
                 f"no conversion from {first} to {last}: {base}/{quote} at {price_e5} does not go on from {held}"
             )
-        price = Fraction(price_e5, PRICE_SCALE)
+        price = Fraction(price_e5) / PRICE_SCALE
         rate, held = (rate * price, quote) if held == base else (rate / price, base)
     if held != last:
         raise DataError(f"no conversion from {first} to {last}: the chain ends on {held}")
@@ -172,20 +172,24 @@ def position_margin(volume_e2: int, base_to_account: Fraction, leverage_e2: int,
     return rounded(Fraction(volume_e2, VOLUME_SCALE) * base_to_account * 100 / leverage_e2 * 10**money_digits)
 
 
-def tier_margin(exposure_usd_e2: int, tiers: Sequence[tuple[int, int]], leverage_scale: int) -> Fraction:
+def tier_margin(
+    exposure_usd_e2: Fraction | int, tiers: Sequence[tuple[int, int]], leverage_scale: int, most_e2: int = 0
+) -> Fraction:
     """Margin in USD of one side's exposure: each tier of value at its own leverage, the last for all above.
 
     Args:
         exposure_usd_e2: value in 1/100 USD.
         tiers: (upper bound in 1/100 USD, leverage), ascending.
         leverage_scale: 1 where tiers give plain leverage, 100 where hundredths; see `leverage_scale_of`.
+        most_e2: the account's own leverage in 1/100, which no tier exceeds; 0 = it has none.
     """
-    margin, below = Fraction(0), 0
+    margin, below = Fraction(0), Fraction(0)
     for row, (bound, leverage) in enumerate(tiers):
         top = exposure_usd_e2 if row == len(tiers) - 1 else min(bound, exposure_usd_e2)
         if top > below:
-            margin += Fraction((top - below) * leverage_scale, 100 * leverage)
-            below = top
+            carries = Fraction(leverage, leverage_scale)
+            margin += (top - below) / 100 / (min(carries, Fraction(most_e2, 100)) if most_e2 else carries)
+            below = Fraction(top)
     return margin
 
 

@@ -74,6 +74,8 @@ class Recovery(Fold):
         digits = self.money_digits if self._unit_known else digits_of(trader)
         check_trader(trader, digits)
         self.money_digits, self._unit_known = digits, True
+        self.valuation.money_digits = digits
+        self.valuation.trader(trader)
         if not trader.HasField("balanceVersion") or trader.balanceVersion >= self._balance_version:
             self.balance = money_of(trader, "balance", self.money_digits)
             self._balance_version = max(self._balance_version, trader.balanceVersion)
@@ -242,6 +244,7 @@ class Recovery(Fold):
         self.trader_updated(trader)
         meets, told = not stale, list[Told]()
         theirs = {entry.positionId: entry for entry in reconcile.position if entry.tradeData.volume > 0}
+        self.valuation.reconciled(theirs.values())
         for position in theirs.values():
             held, data = self._learn_position(position), position.tradeData
             side = side_of(data.tradeSide)
@@ -429,6 +432,7 @@ class Recovery(Fold):
         first, self.resumed = not self.resumed, True
         self.balance, self.money_digits, self._unit_known = snapshot.balance, snapshot.money_digits, True
         self._balance_version = snapshot.balance_version
+        self.valuation.money_digits = snapshot.money_digits
         self.history_from_ms = max(self._newest_ms, snapshot.ts_event_ns // NS_PER_MS - _DAY_MS)
         if not first:
             return

@@ -11,6 +11,7 @@ from typing import Any
 from adapters.ctrader.holdings import Dealt, Holding, KnownOrder
 from adapters.ctrader.orders import LONGEST_CLIENT_ID, Holder
 from adapters.ctrader.symbols import Specification
+from adapters.ctrader.valuation import Valuation
 from adapters.ctrader.wire import DEFAULT_MONEY_DIGITS, money_of, optional_price_e5, side_of, words
 from bus.errors import DataError
 from bus.messages import (
@@ -52,6 +53,7 @@ class State:
         self._quotes = quotes
         self._currency = currency
         self._adopt = adopt
+        self.valuation = Valuation(specifications, quotes, currency)
         self.money_digits = DEFAULT_MONEY_DIGITS
         self.balance = 0
         self.needs_recovery = False
@@ -100,6 +102,7 @@ class State:
         held = self._hold(position.positionId, position.tradeData.symbolId, side_of(position.tradeData.tradeSide))
         self._label(held, position.tradeData.label)
         held.guaranteed = position.guaranteedStopLoss
+        self.valuation.position(position)
         held.charges = money_of(position, "commission", self.money_digits) + money_of(
             position, "swap", self.money_digits
         )

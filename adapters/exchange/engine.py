@@ -17,6 +17,7 @@ Outside a symbol's session prices are noted, nothing is matched. The account may
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -92,7 +93,7 @@ class Exchange:
         self._account_id = account_id
         self._hedged = hedged
         self._model = model
-        self._ledger = Ledger(
+        self._ledger = self._new_ledger(
             currency=currency,
             money_digits=money_digits,
             leverage=leverage,
@@ -111,6 +112,10 @@ class Exchange:
         self._rollover_width_ns = model.rollover_minutes * 60 * NS_PER_S if model.rollover_spread_pct > 100 else 0
         self._wide_until_ns = 0
         self._wide_from_ns = _NEVER_NS
+
+    def _new_ledger(self, **fields: Any) -> Ledger:
+        """A venue with rules of its own gives another."""
+        return Ledger(**fields)
 
     # --- what happens ------------------------------------------------------------------------------------------
 
@@ -134,7 +139,7 @@ class Exchange:
         if (market.positions or market.orders) and market_open(now_ns, market.instrument.session):
             matcher = self._matcher
             matcher.protect(market, now_ns, facts)
-            if market.orders:
+            if market.orders and not market.frozen:
                 before = len(facts)
                 matcher.match_resting(market, now_ns, facts)
                 if len(facts) > before:

@@ -20,13 +20,17 @@ Facts = list[VenueFact]
 
 @dataclass(slots=True)
 class Market:
-    """One symbol: what rests in it, what is open in it, and how much of the book is taken since the last quote."""
+    """One symbol: what rests in it, what is open in it, and how much of the book is taken since the last quote.
+
+    `frozen`: resting orders wait, whatever the price.
+    """
 
     instrument: Instrument
     orders: dict[str, Order] = field(default_factory=dict[str, Order])
     positions: dict[str, Position] = field(default_factory=dict[str, Position])
     bought_e2: int = 0
     sold_e2: int = 0
+    frozen: bool = False
 
 
 class Matcher:
@@ -67,7 +71,7 @@ class Matcher:
         if rate_e8 is None:
             return "NO_CONVERSION", f"no chain of prices from {instrument.quote} to {self.ledger.currency} yet"
         price_e5 = self._touch_e5(instrument.symbol, side)
-        added = self.ledger.margin(instrument, opening_e2 * price_e5, rate_e8)
+        added = self.ledger.opening_margin(instrument, side, opening_e2, price_e5, rate_e8)
         needed = self.ledger.used_margin(instrument.symbol, side, added, flips=flips)
         equity = self.ledger.equity()
         if needed > equity:
@@ -274,7 +278,10 @@ class Matcher:
             if stop_e5 and (price_e5 - stop_e5) * side <= 0:
                 cause = "trailing_stop" if position.trailed else "stop_loss"
                 order = self._closing_order(position, cause, stop_e5)
-                self.take(order, now_ns, facts, whole=True)
+                if position.guaranteed:  # whatever the market is, and to the whole
+                    self._trade(market, order, position.volume_e2, stop_e5, now_ns, facts)
+                else:
+                    self.take(order, now_ns, facts, whole=True)
             elif target_e5 and (price_e5 - target_e5) * side >= 0:
                 order = self._closing_order(position, "take_profit", target_e5, limit_e5=target_e5)
                 self.take(order, now_ns, facts, resting=True)

@@ -125,6 +125,8 @@ class Rig:
                 self.told += self.account.order_error(message, None, self.utc_ns)
             elif name == "TraderUpdatedEvent":
                 self.account.trader_updated(message.trader)
+            elif name == "MarginChangedEvent":
+                self.account.margin_changed(message)
         except DataError:
             self.survived += 1
             if self.account is not None:
@@ -173,6 +175,22 @@ class Rig:
             return False
         self.account = account
         return True
+
+    def learn_rates(self) -> None:
+        """Read how money is converted, and dynamic leverage."""
+        assert self.account is not None
+        worth, currency = self.account.valuation, self.spec.currency
+        ids = {row.name: row.assetId for row in self.request("AssetListReq").asset}
+        names = {known.symbol_id: known.instrument.symbol for known in self.specifications.values()}
+        for first, number in ids.items():
+            for last in (currency, "USD"):
+                answer = self.request("SymbolsForConversionReq", firstAssetId=number, lastAssetId=ids[last])
+                if first != last and hasattr(answer, "symbol"):
+                    worth.chains[first, last] = tuple(names[row.symbolId] for row in answer.symbol)
+        for known in self.specifications.values():
+            if known.leverage_id:
+                answer = self.request("GetDynamicLeverageByIDReq", leverageId=known.leverage_id)
+                worth.dynamic_leverage(answer.leverage)
 
     def recover(self, *, final: bool = False) -> bool:
         """Ask for what was missed; whether a snapshot came of it."""

@@ -6,10 +6,9 @@ flags. `Told` names the request that caused an event, because every connection o
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from fractions import Fraction
 
 from adapters.ctrader.messages import model, openapi
-from adapters.ctrader.venue.broker import Broker
 from adapters.ctrader.venue.records import (
     ACCEPTED,
     CANCELLED,
@@ -31,7 +30,8 @@ from adapters.ctrader.venue.records import (
     price,
     server_order,
 )
-from adapters.ctrader.venue.specs import AccountSpec, Catalogue, Symbol, VenueSpec, to_ms
+from adapters.ctrader.venue.specs import AccountSpec, Catalogue, VenueSpec, to_ms
+from adapters.ctrader.venue.state import State
 from bus.errors import InvariantBroken
 from bus.messages import (
     OrderAccepted,
@@ -44,101 +44,22 @@ from bus.messages import (
     SwapCharged,
     VenueFact,
 )
-from bus.values import Side, divide_half_away
+from bus.values import divide_half_away
 
 _ACCEPTED, _FILLED, _REPLACED, _CANCELLED, _EXPIRED, _REJECTED, _SWAP, _CASH, _PARTIAL = 2, 3, 4, 5, 6, 7, 9, 10, 11
 
 
-class Account:
+class Account(State):
     """One account of the venue."""
 
     def __init__(
         self, spec: AccountSpec, venue: VenueSpec, catalogue: Catalogue, next_id: Callable[[str], int], now_ms: int
     ) -> None:
-        """Open the account with its first deposit.
-
-        Args:
-            spec: of this account.
-            venue: gives instruments and execution model.
-            catalogue: numbers them.
-            next_id: the venue's counter of a kind (``order``, ``position``, ``deal``, ``cash``).
-            now_ms: when it is opened.
-        """
-        self.spec = spec
-        self.catalogue = catalogue
-        self.next_id = next_id
-        self.broker = Broker(
-            account_id=str(spec.account_id),
-            currency=spec.currency,
-            money_digits=spec.money_digits,
-            leverage=spec.leverage,
-            hedged=spec.hedged,
-            balance=0,
-            instruments=venue.instruments,
-            model=venue.model,
-        )
-        self.orders: dict[int, OrderRecord] = {}
-        self.positions: dict[int, PositionRecord] = {}
-        self.deals: list[DealRecord] = []
-        self.cash: list[Any] = []
-        self.balance_version = 0
-        self.registered_ms = now_ms
-        self._by_exchange: dict[str, PositionRecord] = {}
+        """Open the account with its first deposit. For the arguments see `State`."""
+        super().__init__(spec, venue, catalogue, next_id, now_ms)
         self.pay(spec.balance, now_ms)
 
-    @property
-    def account_id(self) -> int:
-        """The wire's ``ctidTraderAccountId``."""
-        return self.spec.account_id
-
-    # --- making records -----------------------------------------------------------------------------------------
-
-    def new_position(self, symbol: Symbol, side: Side, *, label: str = "", comment: str = "") -> PositionRecord:
-        """An empty position, as every order that may open one gets."""
-        position = PositionRecord(
-            position_id=self.next_id("position"),
-            symbol=symbol,
-            side=side,
-            money_digits=self.spec.money_digits,
-            label=label,
-            comment=comment,
-        )
-        self.positions[position.position_id] = position
-        return position
-
-    def open_in(self, symbol: Symbol) -> PositionRecord | None:
-        """The open position of a symbol on a netted account."""
-        held = self.broker.held_in(symbol.instrument.symbol)
-        return None if held is None else self._by_exchange[held.position_id]
-
     # --- events -------------------------------------------------------------------------------------------------
-
-    def event(
-        self,
-        kind: int,
-        *,
-        server: bool,
-        origin: str = "",
-        stage: int = ON_ACCEPT,
-        order: OrderRecord | None = None,
-        position: PositionRecord | None = None,
-        deal: Any = None,
-        cash: Any = None,
-        code: str = "",
-    ) -> Told:
-        """An execution event about things as they stand now."""
-        message = openapi.ProtoOAExecutionEvent(
-            ctidTraderAccountId=self.account_id,
-            executionType=kind,
-            isServerEvent=server,
-            order=None if order is None else order.message(),
-            position=None if position is None else position.message(),
-            deal=deal,
-            depositWithdraw=cash,
-        )
-        if code:
-            message.errorCode = code
-        return Told(message, origin, stage)
 
     def fold(self, facts: Iterable[VenueFact], *, origin: str = "", amends: bool = False) -> list[Told]:
         """Record facts and say what clients are told.
@@ -177,10 +98,14 @@ class Account:
         position = self._position_of(fact, order)
         own_protection = order is position.protection
         instrument = order.symbol.instrument
-        rates = self.broker.rate_e8(instrument), self.broker.usd_rate_e8(instrument.base)
+        rates = self.broker.rate(instrument.quote, self.spec.currency), self.broker.rate(instrument.base, "USD")
         entry_e5 = position.price_e5
         position.fold(fact, rates[0])
-        position.margin = self.broker.margin(instrument, position.cost, position.rate_e8)
+        if order.guaranteed and not fact.closing:
+            self.guarantee(position)
+        position.margin = self.broker.margin(instrument, position.cost, position.rate)
+        if self.catalogue.terms_of(instrument.symbol).leverage is not None:  # it depends on all that the side holds
+            position.margin = self.broker.margins().get(position.exchange_id, 0)
         order.fold(fact)
         origin = order.origin or origin
         if fact.closing:
@@ -202,6 +127,8 @@ class Account:
                 order=order, position=position, deal=deal.message,
             )
         )  # fmt: skip
+        if fact.order_done:
+            told.extend(self.margins_changed())
         if gone and position.protection is not None and not own_protection:
             self._drop_protection(position, fact.ts_event_ns, origin, told, server=True)
         elif fact.order_done and not own_protection and position.volume_e2:
@@ -244,7 +171,12 @@ class Account:
         return known
 
     def _record_deal(
-        self, fact: OrderFilled, order: OrderRecord, position: PositionRecord, entry_e5: int, rates: tuple[int, int]
+        self,
+        fact: OrderFilled,
+        order: OrderRecord,
+        position: PositionRecord,
+        entry_e5: int,
+        rates: tuple[Fraction, Fraction],
     ) -> DealRecord:
         deal_id = self.next_id("deal")
         message = deal_message(

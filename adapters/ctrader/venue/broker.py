@@ -1,5 +1,10 @@
 """The matching engine with what this broker can do beyond the common contract: amend orders, add to a position."""
 
+from fractions import Fraction
+from typing import Any
+
+from adapters.ctrader.venue.ledger import BrokerLedger
+from adapters.ctrader.venue.specs import Catalogue
 from adapters.exchange.engine import Exchange
 from adapters.exchange.ledger import Position
 from adapters.exchange.matching import Facts
@@ -14,16 +19,48 @@ from adapters.exchange.rules import (
 )
 from bus.calendar import market_open
 from bus.messages import OrderAccepted, SubmitOrder, VenueFact
-from bus.values import RATE_SCALE, Instrument, Side, divide_half_away, quote_to_account_rate_e8
+from bus.values import RATE_SCALE, Instrument, Side
 
 
 class Broker(Exchange):
     """One account's exchange. Orders are known by the `client_order_id` they were submitted with."""
 
+    _ledger: BrokerLedger
+
+    def __init__(self, catalogue: Catalogue, *, margin_rule: int, conversion: str, **fields: Any) -> None:
+        """Open an account.
+
+        Args:
+            catalogue: gives the terms of its symbols.
+            margin_rule: see `AccountSpec`.
+            conversion: see `VenueSpec`.
+            fields: as for `Exchange`.
+        """
+        self._catalogue = catalogue
+        self._rules: dict[str, Any] = {"margin_rule": margin_rule, "conversion": conversion}
+        super().__init__(**fields)
+
+    def _new_ledger(self, **fields: Any) -> BrokerLedger:
+        return BrokerLedger(catalogue=self._catalogue, **self._rules, **fields)
+
     @property
     def working(self) -> int:
         """How many positions are open and orders rest."""
         return len(self._ledger.positions) + sum(len(market.orders) for market in self._markets.values())
+
+    def exposure_e2(self, symbol: str, side: Side) -> tuple[int, int]:
+        """Open volume of a symbol on a side and on the other."""
+        held = self._markets[symbol].positions.values()
+        same_e2 = sum(position.volume_e2 for position in held if position.side == side)
+        return same_e2, sum(position.volume_e2 for position in held) - same_e2
+
+    def guarantee(self, position_id: str) -> None:
+        """Let a position's stop loss be filled at its level, whatever the market does."""
+        self._ledger.positions[position_id].guaranteed = True
+
+    def freeze(self, symbol: str, *, frozen: bool) -> None:
+        """Let resting orders of a symbol wait, or go on."""
+        self._markets[symbol].frozen = frozen
 
     def held(self, position_id: str) -> Position | None:
         """An open position as the ledger holds it."""
@@ -37,20 +74,29 @@ class Broker(Exchange):
         """A resting order."""
         return self._markets[symbol].orders.get(key)
 
-    def rate_e8(self, instrument: Instrument) -> int:
-        """Account units for one unit of the quote asset, times 10**8; 0 where no price links them."""
-        return self._ledger.rate_e8(instrument) or 0
+    def rate(self, first: str, last: str) -> Fraction:
+        """Units of one asset for one of another; 0 where no price links them."""
+        return self._ledger.rate(first, last) or Fraction(0)
 
-    def usd_rate_e8(self, asset: str) -> int:
-        """US dollars for one unit of an asset, times 10**8; 0 where no price links them."""
-        if asset == "USD":
-            return RATE_SCALE
-        mids_e5 = {symbol: (quote.bid_e5 + quote.ask_e5) // 2 for symbol, quote in self._quotes.items()}
-        return quote_to_account_rate_e8(asset, "USD", self._ledger.instruments, mids_e5) or 0
+    def margin(self, instrument: Instrument, cost: int | Fraction, rate: Fraction) -> int:
+        """Margin of an exposure by itself; `cost` is the sum of volume_e2 * price_e5, `rate` converts it."""
+        return self._ledger.margin(instrument, cost, rate * RATE_SCALE)
 
-    def margin(self, instrument: Instrument, cost: int, rate_e8: int) -> int:
-        """Margin of an exposure; `cost` is the sum of volume_e2 * price_e5."""
-        return self._ledger.margin(instrument, cost, rate_e8)
+    def margins(self) -> dict[str, int]:
+        """Margin of every position by the exchange's id."""
+        return self._ledger.margins()
+
+    def expected_margin(self, instrument: Instrument, side: Side, volume_e2: int) -> int | None:
+        """Margin that opening so much now would take; None where no price says."""
+        quote, rate_e8 = self._quotes.get(instrument.symbol), self._ledger.rate_e8(instrument)
+        if quote is None or not rate_e8:
+            return None
+        price_e5 = quote.ask_e5 if side > 0 else quote.bid_e5
+        return self._ledger.opening_margin(instrument, side, volume_e2, price_e5, rate_e8)
+
+    def set_leverage(self, leverage: int) -> None:
+        """Let the account carry more or less from now on."""
+        self._ledger.leverage = leverage
 
     def floating(self, position: Position) -> tuple[int, int]:
         """Unrealised result of a position: gross, and with its opening commission and swap."""
@@ -141,8 +187,3 @@ class Broker(Exchange):
         if quote is None:
             return 0
         return quote.bid_e5 if side > 0 else quote.ask_e5
-
-
-def share(total: int, part: int, whole: int) -> int:
-    """The share of a part as the ledger books it: half away from zero."""
-    return divide_half_away(total * part, whole)

@@ -4,14 +4,16 @@ from typing import Any
 
 from adapters.ctrader.messages import model, openapi
 from adapters.ctrader.venue.account import Account
-from adapters.ctrader.venue.extras import get_varint, put_text
+from adapters.ctrader.venue.extras import get_varint, put_text, put_varint
 from adapters.ctrader.venue.records import ACCEPTED, OPEN, STOP_LOSS_TAKE_PROFIT
 from adapters.ctrader.venue.specs import Symbol
+from adapters.ctrader.venue.terms import PERCENTAGE, PIPS, POINTS, USD_PER_MILLION, Charge, Swap, Terms
 from adapters.ctrader.venue.trading import Refused
-from bus.values import Instrument
+from bus.values import Instrument, Side
 
 _FX_ZONE = "America/New_York"
 _HOUR = 3_600
+_HALF = 1 << 31
 _WEEK_S = 7 * 24 * _HOUR
 
 
@@ -30,42 +32,57 @@ def light_symbol(account: Account, symbol: Symbol) -> Any:
     )
 
 
-def full_symbol(symbol: Symbol, conversion_fee_bp: int) -> Any:
+def full_symbol(symbol: Symbol, terms: Terms, conversion_fee_bp: int) -> Any:
     """The specification of a symbol, in the wire's units."""
     instrument: Instrument = symbol.instrument
     pip_position = 5
     while 10 ** (5 - pip_position) < instrument.pip_e5 and pip_position > 0:
         pip_position -= 1
+    charge = terms.charge or _charge_of(instrument)
+    swap = terms.swap or Swap(
+        kind=PIPS, long=instrument.swap_long_millipips / 1_000, short=instrument.swap_short_millipips / 1_000
+    )
     out = model.ProtoOASymbol(
         symbolId=symbol.symbol_id,
         digits=instrument.digits,
         pipPosition=pip_position,
-        enableShortSelling=True,
-        guaranteedStopLoss=False,
+        enableShortSelling=terms.short_selling,
+        guaranteedStopLoss=terms.guaranteed,
         swapRollover3Days=instrument.swap_triple_weekday + 1,
-        swapLong=instrument.swap_long_millipips / 1_000,
-        swapShort=instrument.swap_short_millipips / 1_000,
+        swapLong=swap.long,
+        swapShort=swap.short,
         maxVolume=instrument.max_volume_e2,
         minVolume=instrument.min_volume_e2,
         stepVolume=instrument.step_volume_e2,
-        distanceSetIn=1,
-        minCommissionType=1,
-        minCommissionAsset="USD",
+        maxExposure=terms.most_exposure_e2,
+        slDistance=terms.stop_points,
+        tpDistance=terms.target_points,
+        gslDistance=terms.guaranteed_points,
+        distanceSetIn=2 if terms.distances_in_percent else 1,
+        commissionType=charge.kind,
+        preciseTradingCommissionRate=charge.rate,
+        preciseMinCommission=charge.minimum,
+        minCommissionType=1 if charge.minimum_asset else 2,
+        minCommissionAsset=charge.minimum_asset or instrument.quote,
         scheduleTimeZone=_FX_ZONE,
-        tradingMode=0,
-        swapCalculationType=0,
+        tradingMode=terms.mode,
         lotSize=instrument.lot_e2,
-        preciseMinCommission=0,
-        pnlConversionFeeRate=conversion_fee_bp,
+        pnlConversionFeeRate=conversion_fee_bp if terms.fee_bp is None else terms.fee_bp,
         swapPeriod=24,
         chargeSwapAtWeekends=False,
     )
+    if swap.kind == POINTS:  # which the generated messages do not know
+        put_varint(out, 29, POINTS)
+    else:
+        out.swapCalculationType = swap.kind
+    if terms.leverage is not None:
+        out.leverageId = symbol.symbol_id
     put_text(out, 40, instrument.base)
-    # The exchange charges a share of the traded value, converted to the deposit asset: that is PERCENTAGE_OF_VALUE
-    # in every account currency. A rate too fine for that encoding is told as the same amount in US dollars a million.
-    rate = instrument.commission_per_million_e2
-    out.commissionType = 3 if rate % 10 == 0 else 1
-    out.preciseTradingCommissionRate = rate // 10 if rate % 10 == 0 else rate * 1_000_000
+    for number, rest in enumerate(terms.holidays, 1):
+        out.holiday.add(
+            holidayId=number, name="holiday", scheduleTimeZone="UTC", holidayDate=rest.day, isRecurring=False,
+            startSecond=rest.start_s, endSecond=rest.end_s,
+        )  # fmt: skip
     if instrument.session == "always":
         out.schedule.add(startSecond=0, endSecond=_WEEK_S)
     else:
@@ -73,6 +90,17 @@ def full_symbol(symbol: Symbol, conversion_fee_bp: int) -> Any:
             start = day * 24 * _HOUR + 17 * _HOUR
             out.schedule.add(startSecond=start, endSecond=start + 24 * _HOUR)
     return out
+
+
+def _charge_of(instrument: Instrument) -> Charge:
+    """The exchange charges a share of the traded value, converted to the deposit asset: that is PERCENTAGE_OF_VALUE.
+
+    A rate too fine for that encoding is told as the same amount in US dollars a million.
+    """
+    rate = instrument.commission_per_million_e2
+    if rate % 10 == 0:
+        return Charge(kind=PERCENTAGE, rate=rate // 10)
+    return Charge(kind=USD_PER_MILLION, rate=rate * 1_000_000)
 
 
 def answer(account: Account, request: Any, conversion_fee_bp: int) -> Any | Refused:
@@ -110,7 +138,8 @@ def _symbols_by_id(account: Account, request: Any, fee: int) -> Any | Refused:
     if None in found:
         return Refused("SYMBOL_NOT_FOUND", f"one of {list(request.symbolId)} is no symbol")
     out = openapi.ProtoOASymbolByIdRes(ctidTraderAccountId=account.account_id)
-    out.symbol.extend(full_symbol(symbol, fee) for symbol in found if symbol is not None)
+    terms_of = account.catalogue.terms_of
+    out.symbol.extend(full_symbol(each, terms_of(each.instrument.symbol), fee) for each in found if each is not None)
     return out
 
 
@@ -123,33 +152,8 @@ def _conversion(account: Account, request: Any, _fee: int) -> Any | Refused:
     return out
 
 
-def trader(account: Account) -> Any:
-    """The account as `ProtoOATrader`."""
-    spec = account.spec
-    return model.ProtoOATrader(
-        ctidTraderAccountId=spec.account_id,
-        balance=account.broker.balance,
-        balanceVersion=account.balance_version,
-        managerBonus=0,
-        ibBonus=0,
-        nonWithdrawableBonus=0,
-        accessRights=spec.rights,
-        depositAssetId=account.catalogue.assets[spec.currency],
-        swapFree=False,
-        leverageInCents=spec.leverage * 100,
-        totalMarginCalculationType=0,
-        maxLeverage=spec.leverage * 100,
-        traderLogin=spec.login or spec.account_id,
-        accountType=0 if spec.hedged else 1,
-        brokerName="plimsoll",
-        registrationTimestamp=account.registered_ms,
-        isLimitedRisk=False,
-        moneyDigits=spec.money_digits,
-    )
-
-
 def _trader(account: Account, _request: Any, _fee: int) -> Any:
-    return openapi.ProtoOATraderRes(ctidTraderAccountId=account.account_id, trader=trader(account))
+    return openapi.ProtoOATraderRes(ctidTraderAccountId=account.account_id, trader=account.trader())
 
 
 def _reconcile(account: Account, request: Any, _fee: int) -> Any:
@@ -171,19 +175,26 @@ def _expected_margin(account: Account, request: Any, _fee: int) -> Any | Refused
     instrument = symbol.instrument
     if not all(0 < volume <= instrument.max_volume_e2 for volume in request.volume):
         return Refused("TRADING_BAD_VOLUME", f"volumes lie between 1 and {instrument.max_volume_e2}")
-    quote = account.broker.quote(instrument.symbol)
-    rate_e8 = account.broker.rate_e8(instrument)
-    if quote is None or not rate_e8:
-        return Refused("NO_QUOTES", f"no price of {instrument.symbol}, or none that converts it")
     out = openapi.ProtoOAExpectedMarginRes(
         ctidTraderAccountId=account.account_id, moneyDigits=account.spec.money_digits
     )
     for volume in request.volume:
-        out.margin.add(
-            volume=volume,
-            buyMargin=account.broker.margin(instrument, volume * quote.ask_e5, rate_e8),
-            sellMargin=account.broker.margin(instrument, volume * quote.bid_e5, rate_e8),
-        )
+        buy, sell = (account.broker.expected_margin(instrument, side, volume) for side in (Side.BUY, Side.SELL))
+        if buy is None or sell is None:
+            return Refused("NO_QUOTES", f"no price of {instrument.symbol}, or none that converts it")
+        out.margin.add(volume=volume, buyMargin=buy, sellMargin=sell)
+    return out
+
+
+def _leverage(account: Account, request: Any, _fee: int) -> Any | Refused:
+    symbol = account.catalogue.by_id(request.leverageId)
+    terms = None if symbol is None else account.catalogue.terms_of(symbol.instrument.symbol).leverage
+    if terms is None:
+        return Refused("ENTITY_NOT_FOUND", f"no dynamic leverage {request.leverageId}")
+    out = openapi.ProtoOAGetDynamicLeverageByIDRes(ctidTraderAccountId=account.account_id)
+    out.leverage.leverageId = request.leverageId
+    for bound_e2, leverage in terms.tiers:
+        out.leverage.tiers.add(volume=bound_e2, leverage=leverage * (100 if terms.hundredths else 1))
     return out
 
 
@@ -195,6 +206,8 @@ def _profits(account: Account, _request: Any, _fee: int) -> Any:
         held = account.broker.held(position.exchange_id) if position.status == OPEN else None
         if held is not None:
             gross, net = account.broker.floating(held)
+            # The bindings read the wire's 64 bits as 32; what a client of theirs would read is what can be told here.
+            net = (net + _HALF) % (2 * _HALF) - _HALF
             out.positionUnrealizedPnL.add(
                 positionId=position.position_id, grossUnrealizedPnL=gross, netUnrealizedPnL=net
             )
@@ -211,6 +224,7 @@ _ANSWERS: dict[str, Any] = {
     "ProtoOATraderReq": _trader,
     "ProtoOAReconcileReq": _reconcile,
     "ProtoOAExpectedMarginReq": _expected_margin,
+    "ProtoOAGetDynamicLeverageByIDReq": _leverage,
     "ProtoOAGetPositionUnrealizedPnLReq": _profits,
 }
 CATALOGUE_REQUESTS = frozenset(_ANSWERS)

@@ -20,6 +20,7 @@ from adapters.ctrader.venue.orderform import Refused
 from adapters.ctrader.venue.records import ON_ACCEPT, ON_FILL, ON_SERVER, Told
 from adapters.ctrader.venue.session import SESSION_REQUESTS, Sessions
 from adapters.ctrader.venue.specs import Catalogue, VenueSpec, to_ms
+from adapters.ctrader.venue.terms import FROZEN, Terms
 from adapters.ctrader.venue.trading import TRADING_REQUESTS, Trading
 from bus.errors import DataError, ProtocolError
 from bus.messages import Quote
@@ -51,7 +52,7 @@ class Venue:
             opened_ns: market time at which its accounts are opened; history of prices may be older.
         """
         self.spec = spec
-        self.catalogue = Catalogue.of(spec.instruments, [account.currency for account in spec.accounts])
+        self.catalogue = Catalogue.of(spec.instruments, [account.currency for account in spec.accounts], spec.terms)
         self.tokens = Tokens(spec.salt, spec.token_lifetime_s)
         self.market = Market(self.catalogue, spec.model.liquidity_e2)
         self.market_ns = opened_ns
@@ -60,7 +61,10 @@ class Venue:
             account.account_id: Account(account, spec, self.catalogue, self._next_id, to_ms(opened_ns))
             for account in spec.accounts
         }
-        self._trading = {number: Trading(account, spec.limits.positions) for number, account in self.accounts.items()}
+        self._trading = {
+            number: Trading(account, spec.limits.positions, spec.declined_as)
+            for number, account in self.accounts.items()
+        }
         self._history = History(self.market.tapes, spec.limits)
         self.connections: dict[int, Connection] = {}
         self._sessions = Sessions(self.tokens, self.accounts, self.connections, spec.limits)
@@ -316,6 +320,26 @@ class Venue:
         """Deposit or withdraw, in the smallest unit of the account."""
         account = self.accounts[account_id]
         return self._tell(account, [account.pay(amount, to_ms(self.market_ns))], now_ns)
+
+    def change_account(
+        self, account_id: int, now_ns: int, *, leverage: int | None = None, rights: int | None = None
+    ) -> list[Outgoing]:
+        """Change an account's leverage or rights: clients are told (2123), and what margins become (2141)."""
+        account = self.accounts[account_id]
+        return self._tell(account, account.change(leverage=leverage, rights=rights), now_ns)
+
+    def change_symbol(self, name: str, terms: Terms, now_ns: int) -> list[Outgoing]:
+        """Change a symbol's terms: every login is told that they changed (2120), not to what."""
+        self.catalogue.terms[name] = terms
+        symbol = self.catalogue.by_name(name)
+        out: list[Outgoing] = []
+        for account in self.accounts.values():
+            account.broker.freeze(name, frozen=terms.mode == FROZEN)
+            event = openapi.ProtoOASymbolChangedEvent(
+                ctidTraderAccountId=account.account_id, symbolId=[symbol.symbol_id]
+            )
+            out += self._tell(account, [Told(event, "", ON_SERVER), *account.margins_changed()], now_ns)
+        return out
 
 
 SUPPORTED = SESSION_REQUESTS | TRADING_REQUESTS | MARKET_REQUESTS | HISTORY_REQUESTS | CATALOGUE_REQUESTS

@@ -93,8 +93,6 @@ def levels_form_refusal(request: Any) -> Refused | None:
         return bad("relative levels are positive distances")
     if request.trailingStopLoss and not (request.relativeStopLoss or request.HasField("stopLoss")):
         return bad("a trailing stop needs a stop loss")
-    if request.guaranteedStopLoss:
-        return bad("guaranteed stops are not offered")
     return None
 
 

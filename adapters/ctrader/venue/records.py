@@ -6,14 +6,15 @@ although the exchange has already filled it. Presence of fields follows the reco
 """
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from adapters.ctrader.messages import model
-from adapters.ctrader.venue.broker import share
 from adapters.ctrader.venue.extras import put_varint
+from adapters.ctrader.venue.ledger import fine_share
 from adapters.ctrader.venue.specs import Symbol, to_ms
 from bus.messages import OrderFilled
-from bus.values import PRICE_SCALE, RATE_SCALE, Side, divide_half_away
+from bus.values import PRICE_SCALE, Side, divide_half_away
 
 ACCEPTED, FILLED, REJECTED, EXPIRED, CANCELLED = 1, 2, 3, 4, 5
 OPEN, CLOSED, CREATED = 1, 2, 3
@@ -67,6 +68,7 @@ class OrderRecord:
     relative_stop: int = 0
     relative_target: int = 0
     trailing: bool = False
+    guaranteed: bool = False
     closing: bool = False
     stop_out: bool = False
     label: str = ""
@@ -99,7 +101,7 @@ class OrderRecord:
         protective = self.order_type == STOP_LOSS_TAKE_PROFIT
         out = model.ProtoOAOrder(
             orderId=self.order_id,
-            tradeData=trade_data(self.symbol, self.side, self.volume_e2, self.label, self.comment, self.created_ms),
+            tradeData=trade_data(self, self.volume_e2, self.created_ms),
             orderType=self.order_type,
             orderStatus=self.status,
             executedVolume=self.executed_e2,
@@ -149,14 +151,15 @@ class PositionRecord:
     status: int = CREATED
     exchange_id: str = ""
     volume_e2: int = 0
-    cost: int = 0
+    cost: int | Fraction = 0
     commission: int = 0
     swap: int = 0
-    rate_e8: int = RATE_SCALE
+    rate: Fraction = Fraction(1)
     margin: int = 0
     stop_e5: int = 0
     target_e5: int = 0
     trailing: bool = False
+    guaranteed: bool = False
     shows_trailing: bool = False
     protection: OrderRecord | None = None
     opened_ms: int = 0
@@ -166,14 +169,14 @@ class PositionRecord:
     @property
     def price_e5(self) -> int:
         """Entry, cut to 1/100000; 0 when empty."""
-        return self.cost // self.volume_e2 if self.volume_e2 else 0
+        return int(self.cost // self.volume_e2) if self.volume_e2 else 0
 
-    def fold(self, fact: OrderFilled, rate_e8: int) -> None:
+    def fold(self, fact: OrderFilled, rate: Fraction) -> None:
         """Take in a deal of this position; the margin is the caller's to set."""
         self.updated_ms = to_ms(fact.ts_event_ns)
         if fact.closing:
             whole_e2 = self.volume_e2
-            self.cost -= share(self.cost, fact.volume_e2, whole_e2)
+            self.cost -= fine_share(self.cost, fact.volume_e2, whole_e2)
             self.commission -= fact.booked_commission - fact.commission
             self.swap -= fact.booked_swap
             self.volume_e2 = whole_e2 - fact.volume_e2
@@ -181,7 +184,7 @@ class PositionRecord:
         self.volume_e2 += fact.volume_e2
         self.cost += fact.volume_e2 * fact.price_e5
         self.commission += fact.commission
-        self.rate_e8 = rate_e8
+        self.rate = rate
         self.exchange_id = fact.position_id
         if self.status != OPEN:
             self.status, self.opened_ms, self.side = OPEN, self.updated_ms, fact.side
@@ -194,14 +197,14 @@ class PositionRecord:
         """As `ProtoOAPosition`."""
         out = model.ProtoOAPosition(
             positionId=self.position_id,
-            tradeData=trade_data(self.symbol, self.side, self.volume_e2, self.label, self.comment, self.opened_ms),
+            tradeData=trade_data(self, self.volume_e2, self.opened_ms),
             positionStatus=self.status,
             swap=self.swap,
-            price=self.cost / self.volume_e2 / PRICE_SCALE if self.volume_e2 else 0.0,
+            price=float(Fraction(self.cost) / (self.volume_e2 * PRICE_SCALE)) if self.volume_e2 else 0.0,
             commission=self.commission,
-            marginRate=self.cost / self.volume_e2 / PRICE_SCALE * self.rate_e8 / RATE_SCALE if self.volume_e2 else 0.0,
+            marginRate=float(self.cost * self.rate / (self.volume_e2 * PRICE_SCALE)) if self.volume_e2 else 0.0,
             mirroringCommission=0,
-            guaranteedStopLoss=False,
+            guaranteedStopLoss=self.guaranteed,
             usedMargin=self.margin,
             moneyDigits=self.money_digits,
         )
@@ -235,17 +238,20 @@ class DealRecord:
     offsets: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
 
-def trade_data(symbol: Symbol, side: Side, volume_e2: int, label: str, comment: str, opened_ms: int) -> Any:
+def trade_data(record: OrderRecord | PositionRecord, volume_e2: int, opened_ms: int) -> Any:
     """As `ProtoOATradeData`; texts and time only where there are any."""
     out = model.ProtoOATradeData(
-        symbolId=symbol.symbol_id, volume=volume_e2, tradeSide=wire_side(side), guaranteedStopLoss=False
+        symbolId=record.symbol.symbol_id,
+        volume=volume_e2,
+        tradeSide=wire_side(record.side),
+        guaranteedStopLoss=record.guaranteed,
     )
     if opened_ms:
         out.openTimestamp = opened_ms
-    if label:
-        out.label = label
-    if comment:
-        out.comment = comment
+    if record.label:
+        out.label = record.label
+    if record.comment:
+        out.comment = record.comment
     return out
 
 
@@ -256,7 +262,7 @@ def deal_message(
     order: OrderRecord,
     position: PositionRecord,
     entry_e5: int,
-    rates: tuple[int, int],
+    rates: tuple[Fraction, Fraction],
     balance_version: int,
 ) -> Any:
     """A deal as `ProtoOADeal`.
@@ -267,10 +273,10 @@ def deal_message(
         order: executed by it.
         position: changed by it.
         entry_e5: price of the position before a closing deal.
-        rates: quote to deposit, and base to US dollars, times 10**8.
+        rates: quote to deposit, and base to US dollars.
         balance_version: after a closing deal.
     """
-    to_deposit_e8, to_usd_e8 = rates
+    to_deposit, to_usd = rates
     moment_ms = to_ms(fact.ts_event_ns)
     out = model.ProtoOADeal(
         dealId=deal_id,
@@ -285,9 +291,9 @@ def deal_message(
         executionPrice=price(fact.price_e5),
         tradeSide=wire_side(fact.side),
         dealStatus=2 if fact.order_done else 3,
-        marginRate=price(fact.price_e5) * to_deposit_e8 / RATE_SCALE,
+        marginRate=float(to_deposit * fact.price_e5 / PRICE_SCALE),
         commission=fact.commission,
-        baseToUsdConversionRate=to_usd_e8 / RATE_SCALE,
+        baseToUsdConversionRate=float(to_usd),
         moneyDigits=position.money_digits,
     )
     if fact.closing:
@@ -299,7 +305,7 @@ def deal_message(
                 swap=fact.booked_swap,
                 commission=fact.booked_commission,
                 balance=fact.balance,
-                quoteToDepositConversionRate=to_deposit_e8 / RATE_SCALE,
+                quoteToDepositConversionRate=float(to_deposit),
                 closedVolume=fact.volume_e2,
                 balanceVersion=balance_version,
                 moneyDigits=position.money_digits,

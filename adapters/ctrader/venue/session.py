@@ -24,6 +24,7 @@ SESSION_REQUESTS = frozenset(
 )
 """Names of the requests that `Sessions.handle` takes."""
 _VERSION = "98"
+_NO_LOGIN = 3
 
 
 class Sessions:
@@ -88,6 +89,8 @@ class Sessions:
         account = self._accounts.get(account_id)
         if account is None:
             return throttled("CH_CTID_TRADER_ACCOUNT_NOT_FOUND", f"No account {account_id}", 0)
+        if account.spec.rights == _NO_LOGIN:
+            return throttled("RET_ACCOUNT_DISABLED", "The account is disabled", 0)
         if account_id in connection.logins:
             return throttled("ALREADY_LOGGED_IN", "The account is logged in on this connection", 0)
         connection.logins[account_id] = request.accessToken

@@ -1,13 +1,17 @@
 """What the simulated broker offers: symbols with ids, assets, accounts, limits, delays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
+from adapters.ctrader.venue.terms import Terms
 from adapters.exchange.model import ExecutionModel
 from bus.errors import ConfigError
 from bus.values import NS_PER_MS, Instrument
+
+_PLAIN = Terms()
 
 
 class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +19,9 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         account_id: the wire's ``ctidTraderAccountId``.
-        rights: 0 full, 1 close only, 2 no trading.
+        rights: 0 full, 1 close only, 2 no trading, 3 no login.
+        limited_risk: every position needs a guaranteed stop.
+        margin_rule: how long and short margin of one symbol combine: 0 the larger, 1 both, 2 their difference.
     """
 
     account_id: int
@@ -27,6 +33,8 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
     login: int = 0
     live: bool = False
     rights: int = 0
+    limited_risk: bool = False
+    margin_rule: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,20 +72,30 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Symbols and assets of the broker. Ids are counted from 1 in the order given; asset ids likewise."""
+    """Symbols and assets of the broker. Ids are counted from 1 in the order given; asset ids likewise.
+
+    `terms` by symbol may change while the broker is open; one that is not there has none of its own.
+    """
 
     symbols: tuple[Symbol, ...]
     assets: dict[str, int] = field(default_factory=dict[str, int])
+    terms: dict[str, Terms] = field(default_factory=dict[str, Terms])
+
+    def terms_of(self, symbol: str) -> Terms:
+        """Terms of a symbol, by its name."""
+        return self.terms.get(symbol, _PLAIN)
 
     @classmethod
-    def of(cls, instruments: Sequence[Instrument], currencies: Sequence[str]) -> "Catalogue":
+    def of(
+        cls, instruments: Sequence[Instrument], currencies: Sequence[str], terms: Mapping[str, Terms] | None = None
+    ) -> "Catalogue":
         """Number the instruments, and every asset that they or the accounts name."""
         names: list[str] = []
         for name in [n for i in instruments for n in (i.base, i.quote)] + [*currencies, "USD"]:
             if name not in names:
                 names.append(name)
         symbols = tuple(Symbol(number, instrument) for number, instrument in enumerate(instruments, 1))
-        return cls(symbols, {name: number for number, name in enumerate(names, 1)})
+        return cls(symbols, {name: number for number, name in enumerate(names, 1)}, dict(terms or {}))
 
     def by_id(self, symbol_id: int) -> Symbol | None:
         """The symbol with an id."""
@@ -114,20 +132,27 @@ class VenueSpec(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         instruments: what it trades, in the order of their symbol ids.
         accounts: at least one.
+        terms: of symbols, by name; what is not there is as its instrument says.
+        conversion: ``bid``, ``mid`` or ``ask``: at which price money is converted.
         model: how orders are executed, on every account.
         salt: of client secrets and tokens; equal salts give equal ones.
         silent_logout: a request for an account that is not logged in is answered by ``INVALID_REQUEST`` with a text,
             which the real server was seen to do, instead of ``ACCOUNT_NOT_AUTHORIZED``.
+        declined_as: status of the deal that goes with an order refused by the liquidity provider: 4 rejected, 5
+            internally rejected, 6 error, 7 missed; 0 = there is no deal.
         token_lifetime_s: of access tokens; 2 628 000 s at the real one.
     """
 
     instruments: tuple[Instrument, ...]
     accounts: tuple[AccountSpec, ...]
+    terms: dict[str, Terms] = {}
+    conversion: Literal["bid", "mid", "ask"] = "mid"
     model: ExecutionModel = ExecutionModel()
     limits: Limits = Limits()
     delays: Delays = Delays()
     salt: str = "venue"
     silent_logout: bool = False
+    declined_as: int = 0
     token_lifetime_s: int = 2_628_000
 
     def __post_init__(self) -> None:

@@ -4,7 +4,6 @@ Checks that the real server makes on the request itself are made here; volumes, 
 judged by the exchange's own rules, so that paper and venue refuse alike.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from adapters.ctrader.venue.account import Account
@@ -18,6 +17,7 @@ from adapters.ctrader.venue.orderform import (
     price_of,
     set_prices,
 )
+from adapters.ctrader.venue.protection import loosened, not_now, too_close, too_much, unguaranteed
 from adapters.ctrader.venue.records import (
     ACCEPTED,
     CLOSED,
@@ -45,16 +45,10 @@ Outcome = list[Told] | Refused
 class Trading:
     """Trading requests of one account. Market time is given with each."""
 
-    def __init__(self, account: Account, most_working: int) -> None:
+    def __init__(self, account: Account, most_working: int, declined_as: int) -> None:
         self._account = account
         self._most_working = most_working
-        self._handlers: dict[str, Callable[[Any, str, int], Outcome]] = {
-            "ProtoOANewOrderReq": self._new_order,
-            "ProtoOAClosePositionReq": self._close,
-            "ProtoOACancelOrderReq": self._cancel,
-            "ProtoOAAmendOrderReq": self._amend_order,
-            "ProtoOAAmendPositionSLTPReq": self._amend_position,
-        }
+        self._declined_as = declined_as
 
     def handle(self, request: Any, origin: str, now_ns: int) -> Outcome:
         """Carry out a trading request.
@@ -67,7 +61,7 @@ class Trading:
         name = request.DESCRIPTOR.name
         told = self._account.advance(now_ns)
         try:
-            done = self._handlers[name](request, origin, now_ns)
+            done: Outcome = getattr(self, _HANDLERS[name])(request, origin, now_ns)
         except DataError as error:
             return Refused("TRADING_BAD_PRICES", str(error))
         return done if isinstance(done, Refused) else [*told, *done]
@@ -90,16 +84,18 @@ class Trading:
                 return Refused("POSITION_NOT_FOUND", f"no open position {request.positionId}")
             if held.side != side:
                 return self._reduce(held, request.volume, origin, now_ns)
-        if account.spec.rights:
-            return Refused("TRADING_NOT_ALLOWED", "the account may not open positions")
-        if account.broker.working >= self._most_working:
-            return Refused("TOO_MANY_POSITIONS", f"{self._most_working} positions and orders are the most")
+        refusal = self._not_to_open(request, symbol, side, now_ns)
+        if refusal is not None:
+            return refusal
         order = self._record(request, symbol, side, held, now_ns)
         account.orders[order.order_id] = order
         try:
             set_prices(order, request)
         except DataError as error:
             return self._withdraw(order, "TRADING_BAD_PRICES", str(error))
+        refusal = self._unfit_levels(order)
+        if refusal is not None:
+            return self._withdraw(order, refusal.code, refusal.text)
         command = self._command(order, symbol, now_ns)
         if held is not None and account.spec.hedged:
             facts = account.broker.add(command, held.exchange_id, now_ns)
@@ -119,6 +115,34 @@ class Trading:
         told = account.fold(facts, origin=origin)
         order.origin = ""
         return told
+
+    def _not_to_open(self, request: Any, symbol: Symbol, side: Side, now_ns: int) -> Refused | None:
+        account, name = self._account, symbol.instrument.symbol
+        if account.spec.rights:
+            return Refused("TRADING_NOT_ALLOWED", "the account may not open positions")
+        if account.broker.working >= self._most_working:
+            return Refused("TOO_MANY_POSITIONS", f"{self._most_working} positions and orders are the most")
+        terms, (same_e2, other_e2) = account.catalogue.terms_of(name), account.broker.exposure_e2(name, side)
+        opens_e2 = request.volume if account.spec.hedged else max(0, request.volume - other_e2)
+        return (
+            not_now(symbol, terms, now_ns, opens=opens_e2 > 0)
+            or (too_much(terms, side, same_e2, opens_e2) if opens_e2 else None)
+            or unguaranteed(
+                terms,
+                limited_risk=account.spec.limited_risk,
+                guaranteed=request.guaranteedStopLoss,
+                has_stop=bool(request.relativeStopLoss or request.HasField("stopLoss")),
+            )
+        )
+
+    def _unfit_levels(self, order: OrderRecord) -> Refused | None:
+        """Whether levels lie too near the price at which the order would open."""
+        account, name = self._account, order.symbol.instrument.symbol
+        from_e5 = order.stop_e5 or order.limit_e5 or account.broker.closing_e5(name, order.side)
+        return too_close(
+            order.symbol, account.catalogue.terms_of(name), from_e5, order.relative_stop, order.relative_target,
+            guaranteed=order.guaranteed,
+        )  # fmt: skip
 
     def _record(
         self, request: Any, symbol: Symbol, side: Side, held: PositionRecord | None, now_ns: int
@@ -145,6 +169,7 @@ class Trading:
             label=request.label,
             comment=request.comment,
             trailing=request.trailingStopLoss,
+            guaranteed=request.guaranteedStopLoss,
             relative_stop=symbol.instrument.round_price_e5(request.relativeStopLoss),
             relative_target=symbol.instrument.round_price_e5(request.relativeTakeProfit),
             expires_ms=request.expirationTimestamp if request.timeInForce == GTD and kind != MARKET else 0,
@@ -193,8 +218,9 @@ class Trading:
         order.finish(REJECTED, to_ms(now_ns))
         if position.volume_e2 == 0:
             position.status, position.updated_ms = CLOSED, to_ms(now_ns)
+        deal = account.dealless(order, position, self._declined_as, now_ns) if self._declined_as else None
         rejected = account.event(
-            7, server=False, origin=origin, stage=ON_FILL, order=order, position=position, code=fact.code
+            7, server=False, origin=origin, stage=ON_FILL, order=order, position=position, deal=deal, code=fact.code
         )
         return [accepted, rejected]
 
@@ -209,7 +235,10 @@ class Trading:
         return self._reduce(position, request.volume, origin, now_ns)
 
     def _reduce(self, position: PositionRecord, volume_e2: int, origin: str, now_ns: int) -> Outcome:
-        account = self._account
+        account, symbol = self._account, position.symbol
+        refusal = not_now(symbol, account.catalogue.terms_of(symbol.instrument.symbol), now_ns, opens=False)
+        if refusal is not None:
+            return refusal
         if not 0 < volume_e2 <= position.volume_e2:
             return Refused(
                 "TRADING_BAD_VOLUME", f"position {position.position_id} holds {position.volume_e2}, not {volume_e2}"
@@ -261,10 +290,16 @@ class Trading:
         order = self._working(request.orderId)
         if order is None or order.order_type == STOP_LOSS_TAKE_PROFIT:
             return Refused("ORDER_NOT_FOUND", f"Order not found: {request.orderId}", order_id=request.orderId)
-        refusal = levels_form_refusal(request)
+        account = self._account
+        guaranteed = request.guaranteedStopLoss if request.HasField("guaranteedStopLoss") else order.guaranteed
+        refusal = levels_form_refusal(request) or unguaranteed(
+            account.catalogue.terms_of(order.symbol.instrument.symbol),
+            limited_risk=account.spec.limited_risk,
+            guaranteed=guaranteed,
+            has_stop=bool(request.relativeStopLoss or request.HasField("stopLoss")),
+        )
         if refusal is not None:
             return refusal
-        account = self._account
         before = {name: getattr(order, name) for name in _AMENDED}
         order.volume_e2 = request.volume if request.HasField("volume") else order.volume_e2
         if request.HasField("expirationTimestamp"):
@@ -273,10 +308,12 @@ class Trading:
             order.slippage_points = request.slippageInPoints
         order.relative_stop = order.symbol.instrument.round_price_e5(request.relativeStopLoss)
         order.relative_target = order.symbol.instrument.round_price_e5(request.relativeTakeProfit)
-        order.trailing = request.trailingStopLoss
+        order.trailing, order.guaranteed = request.trailingStopLoss, guaranteed
         try:
             set_prices(order, request)
-            unfit = account.broker.amend_order(self._command(order, order.symbol, now_ns), now_ns)
+            near = self._unfit_levels(order)
+            unfit = (near.code, near.text) if near else None
+            unfit = unfit or account.broker.amend_order(self._command(order, order.symbol, now_ns), now_ns)
         except DataError as error:
             unfit = "TRADING_BAD_PRICES", str(error)
         if unfit is not None:
@@ -301,16 +338,29 @@ class Trading:
             return bad("trailingStopLoss without stopLoss")
         if request.HasField("stopLossTriggerMethod") and request.stopLossTriggerMethod != 1:
             return bad("only the trigger method TRADE is offered")
-        if request.guaranteedStopLoss:
-            return bad("guaranteed stops are not offered")
         trails = request.trailingStopLoss if request.HasField("trailingStopLoss") else position.trailing
+        guaranteed = request.guaranteedStopLoss if request.HasField("guaranteedStopLoss") else position.guaranteed
         instrument = position.symbol.instrument
-        refusal = account.broker.levels_refusal(instrument, position.side, stop_e5, target_e5)
+        unfit = account.broker.levels_refusal(instrument, position.side, stop_e5, target_e5)
+        closing_e5 = account.broker.closing_e5(instrument.symbol, position.side)
+        stop_away_e5, target_away_e5 = (abs(closing_e5 - each) if each else 0 for each in (stop_e5, target_e5))
+        terms = account.catalogue.terms_of(instrument.symbol)
+        refusal = (
+            (Refused(*unfit) if unfit else None)
+            or unguaranteed(
+                terms, limited_risk=account.spec.limited_risk, guaranteed=guaranteed, has_stop=bool(stop_e5)
+            )
+            or (loosened(position.side, position.stop_e5, stop_e5) if guaranteed else None)
+            or too_close(
+                position.symbol, terms, closing_e5, stop_away_e5 if stop_e5 != position.stop_e5 else 0, target_away_e5,
+                guaranteed=guaranteed,
+            )
+        )  # fmt: skip
         if refusal is not None:
-            return Refused(*refusal)
-        trailing_e5 = 0
-        if trails and stop_e5:
-            trailing_e5 = abs(account.broker.closing_e5(instrument.symbol, position.side) - stop_e5)
+            return refusal
+        if guaranteed:
+            account.guarantee(position)
+        trailing_e5 = stop_away_e5 if trails and stop_e5 else 0
         command = AmendProtection(
             position_id=position.exchange_id,
             symbol=instrument.symbol,
@@ -331,17 +381,16 @@ class Trading:
 
 _AMENDED = (
     "volume_e2", "expires_ms", "time_in_force", "slippage_points", "relative_stop", "relative_target", "trailing",
-    "limit_e5", "stop_e5", "base_e5", "stop_loss_e5", "take_profit_e5",
+    "limit_e5", "stop_e5", "base_e5", "stop_loss_e5", "take_profit_e5", "guaranteed",
 )  # fmt: skip
 
 
-TRADING_REQUESTS = frozenset(
-    {
-        "ProtoOANewOrderReq",
-        "ProtoOAClosePositionReq",
-        "ProtoOACancelOrderReq",
-        "ProtoOAAmendOrderReq",
-        "ProtoOAAmendPositionSLTPReq",
-    }
-)
+_HANDLERS = {
+    "ProtoOANewOrderReq": "_new_order",
+    "ProtoOAClosePositionReq": "_close",
+    "ProtoOACancelOrderReq": "_cancel",
+    "ProtoOAAmendOrderReq": "_amend_order",
+    "ProtoOAAmendPositionSLTPReq": "_amend_position",
+}
+TRADING_REQUESTS = frozenset(_HANDLERS)
 """Names of the requests that `Trading.handle` takes."""
