@@ -25,7 +25,7 @@ from adapters.ctrader.recovery import Recovery
 from adapters.ctrader.state import Told, remember
 from adapters.ctrader.wire import money_of, price_e5_of, side_of, time_of, words
 from bus.messages import AmendProtection, CancelOrder, OrderRejected, OrderUnknown, SubmitOrder, VenueCommand
-from bus.values import PRICE_SCALE
+from bus.values import PRICE_SCALE, Side
 
 __all__ = ["Account", "Told"]
 
@@ -107,6 +107,14 @@ class Account(Recovery):
             DataError: the price of an open position is not known.
         """
         return self.valuation.figures(self.balance)
+
+    def open_against_e2(self, symbol: str, side: Side) -> int:
+        """Volume, ours or not, that an order of a side would take away from first on a netted account."""
+        return sum(
+            held.volume_e2
+            for held in self._holdings.values()
+            if held.side is side.opposite and self._symbol(held.symbol_id) == symbol
+        )
 
     def foreign_volume_e2(self) -> dict[str, tuple[int, int]]:
         """Long and short volume of positions that are not ours, by symbol, for limits."""

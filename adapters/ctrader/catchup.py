@@ -18,6 +18,7 @@ from adapters.ctrader.catalogue import Ask
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.symbols import Specification
 from bus.clock import Clock, ManualClock
+from bus.errors import DataError, Refused
 from bus.messages import AccountSnapshot, Bar
 from bus.values import NS_PER_MS
 
@@ -84,8 +85,21 @@ class CatchUp:
             if snapshot is not None:
                 self._last = snapshot
                 if not self._account.needs_recovery:
+                    await self._learn_leverage()
                     return
             await asyncio.sleep(pause_s(attempt))
+
+    async def _learn_leverage(self) -> None:
+        """Ask what margin the broker expects, where that is the only way to know how it tells dynamic leverage."""
+        valuation = self._account.valuation
+        for number, *volumes_e2 in valuation.wonders:
+            request = openapi.ProtoOAExpectedMarginReq(
+                ctidTraderAccountId=self._account_id, symbolId=number, volume=volumes_e2
+            )
+            try:
+                valuation.margin_expected(number, await self._ask(request))
+            except (Refused, DataError):
+                continue  # a price is not there yet, or the market is closed: the next look asks again
 
     async def _first(self) -> list[Told]:
         now_ms = self._now_ms()

@@ -111,7 +111,8 @@ class Dispatcher:
         if symbol is None:
             return Refusal(code="SYMBOL_NOT_FOUND", text=f"{command.symbol} is not in the broker's catalogue")
         if isinstance(command, SubmitOrder) and not command.position_id:
-            request = new_order(command, symbol, self._holder)
+            against_e2 = 0 if self._holder.hedged else self._account.open_against_e2(command.symbol, command.side)
+            request = new_order(command, symbol, self._holder, self._now_ns(), against_e2)
             return request if isinstance(request, Refusal) else (request,)
         held = self._account.protected(command.position_id)
         if isinstance(held, Refusal):

@@ -162,12 +162,14 @@ class LiveVenue:
         self.prices.know(catalogue.specifications)
         self._by_name = {each.instrument.symbol: each for each in self.prices.specifications.values()}
         if not first:
+            self.account.valuation.chains.update(catalogue.chains)
             return
         terms = catalogue.terms
-        self._holder = msgspec.structs.replace(self._holder, limited_risk=terms.limited_risk)
+        self._holder = msgspec.structs.replace(self._holder, hedged=terms.hedged, limited_risk=terms.limited_risk)
         self.account = Account(
             self._holder, self.prices.specifications, self.prices.newest, currency=terms.currency, adopt=self._adopt
         )
+        self.account.valuation.chains.update(catalogue.chains)
         self._catch_up = CatchUp(self._connection.request, self.account, self._account_id, self._clock)
         self._dispatch = Dispatcher(
             self._connection,
@@ -287,6 +289,9 @@ class LiveVenue:
                     told = self.account.execution(message, now_ns, name)
                 case "ProtoOAOrderErrorEvent":
                     told = self.account.order_error(message, None, now_ns)
+                case "ProtoOAMarginChangedEvent":
+                    self.account.margin_changed(message)
+                    told = []
                 case _:
                     told = self.account.trailing_moved(message, now_ns)
         except DataError as error:
@@ -457,4 +462,11 @@ class LiveVenue:
             self._loop.call_exception_handler({"message": "the broker's adapter failed", "exception": error})
 
 
-_BOOKED = frozenset({"ProtoOAExecutionEvent", "ProtoOAOrderErrorEvent", "ProtoOATrailingSLChangedEvent"})
+_BOOKED = frozenset(
+    {
+        "ProtoOAExecutionEvent",
+        "ProtoOAMarginChangedEvent",
+        "ProtoOAOrderErrorEvent",
+        "ProtoOATrailingSLChangedEvent",
+    }
+)

@@ -6,6 +6,7 @@ of the protocol reference, sections 4.4, 4.6, 4.7 and 8.5.
 """
 
 import enum
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -89,6 +90,34 @@ def rate_of(value: float) -> Fraction:
     if not 0 < value < 1e15:
         raise DataError(f"not a rate: {value!r}")
     return Fraction(Decimal(repr(value)))
+
+
+def average_e5(value: float) -> Fraction:
+    """The average price, in 1/100000, that a double stands for: the simplest ratio that reads as this very double.
+
+    An average is a sum of prices by volume, and so a ratio of small numbers; the double is the nearest to it, and half
+    a cent must not hang on the difference.
+
+    Raises:
+        DataError: not a positive number.
+    """
+    rate_of(value)
+    half = Fraction(math.ulp(value)) / 2
+    low, high = (Fraction(value) - half) * PRICE_SCALE, (Fraction(value) + half) * PRICE_SCALE
+    # Walking down the continued fraction of both ends: they share their terms until one of them may end.
+    terms: list[int] = []
+    while True:
+        whole = math.ceil(low)
+        if whole <= high:
+            terms.append(whole)
+            break
+        whole = math.floor(low)
+        terms.append(whole)
+        low, high = 1 / (high - whole), 1 / (low - whole)
+    simplest = Fraction(terms.pop())
+    while terms:
+        simplest = terms.pop() + 1 / simplest
+    return simplest
 
 
 def chain_rate(first: str, last: str, chain: Sequence[tuple[str, str, Fraction | int]]) -> Fraction:
@@ -180,7 +209,7 @@ def tier_margin(
     Args:
         exposure_usd_e2: value in 1/100 USD.
         tiers: (upper bound in 1/100 USD, leverage), ascending.
-        leverage_scale: 1 where tiers give plain leverage, 100 where hundredths; see `leverage_scale_of`.
+        leverage_scale: 1 where tiers give plain leverage, 100 where hundredths.
         most_e2: the account's own leverage in 1/100, which no tier exceeds; 0 = it has none.
     """
     margin, below = Fraction(0), Fraction(0)
@@ -191,11 +220,6 @@ def tier_margin(
             margin += (top - below) / 100 / (min(carries, Fraction(most_e2, 100)) if most_e2 else carries)
             below = Fraction(top)
     return margin
-
-
-def leverage_scale_of(exposure_usd_e2: int, tiers: Sequence[tuple[int, int]], margin_usd: Fraction) -> int:
-    """1 or 100: which reading of the tiers comes closer to the margin that the server itself expects."""
-    return min((1, 100), key=lambda scale: abs(tier_margin(exposure_usd_e2, tiers, scale) - margin_usd))
 
 
 def account_margin(positions: Iterable[tuple[str, Side, int]], rule: MarginRule) -> int:

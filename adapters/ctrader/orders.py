@@ -5,18 +5,19 @@ label carries who we are and the client order id, because it is all that a posit
 value with the broker's own code, so that the shell tells it like one of the broker's.
 """
 
+import math
 from typing import Any
 
 import msgspec
 
 from adapters.ctrader.messages import openapi
-from adapters.ctrader.symbols import Specification
+from adapters.ctrader.symbols import Specification, TradingMode
 from adapters.ctrader.wire import double_of, ms_of, trade_side_of
+from bus.calendar import to_datetime
 from bus.messages import AmendProtection, SubmitOrder
 from bus.values import Instrument, OrderType, Side, TimeInForce, divide_half_away
 
 LONGEST_LABEL, LONGEST_CLIENT_ID, LONGEST_COMMENT = 100, 50, 512
-_ENABLED, _CLOSE_ONLY = 0, 3
 _ORDER_TYPE = {OrderType.MARKET: 1, OrderType.LIMIT: 2, OrderType.STOP: 3, OrderType.STOP_LIMIT: 6}
 _TIME_IN_FORCE = {TimeInForce.GTD: 1, TimeInForce.GTC: 2, TimeInForce.IOC: 3, TimeInForce.FOK: 4}
 
@@ -33,6 +34,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
     account_id: int
     label: str = "plimsoll"
+    hedged: bool = True
     limited_risk: bool = False
 
     def label_of(self, client_order_id: str) -> str:
@@ -58,14 +60,29 @@ class Protected(msgspec.Struct, frozen=True, kw_only=True):
     guaranteed: bool = False
 
 
-def new_order(command: SubmitOrder, symbol: Specification, holder: Holder) -> Any | Refusal:
-    """The `ProtoOANewOrderReq` of an entry, or why not."""
+def new_order(
+    command: SubmitOrder, symbol: Specification, holder: Holder, now_ns: int, against_e2: int = 0
+) -> Any | Refusal:
+    """The `ProtoOANewOrderReq` of an entry, or why not.
+
+    What may keep new risk out (trading mode, hours, distances, guarantees) is asked only of an order that opens
+    something: on a netted account one that only takes away from what is held is the server's to judge.
+
+    Args:
+        command: without a position that it closes.
+        symbol: what it trades.
+        holder: who we are.
+        now_ns: UTC nanoseconds.
+        against_e2: volume that is open on the other side and goes first; 0 on a hedged account.
+    """
+    opens = command.volume_e2 > against_e2
     refused = (
-        _not_tradable(command, symbol)
+        (_not_tradable(command, symbol, now_ns) if opens else None)
         or _bad_identity(command, holder)
         or _bad_volume(command.volume_e2, symbol.instrument)
         or _bad_prices(command, symbol.instrument)
-        or _bad_levels(command, symbol, holder)
+        or _bad_levels(command, symbol.instrument)
+        or (_bad_protection(command, symbol, holder) if opens else None)
         or _bad_expiry(command)
     )
     if refused is not None:
@@ -115,12 +132,15 @@ def _set_levels(request: Any, command: SubmitOrder, instrument: Instrument, hold
             request.takeProfit = double_of(command.take_profit_e5)
     if command.trailing_e5:
         request.trailingStopLoss = True
-    if holder.limited_risk:
+    if holder.limited_risk and command.stop_loss_e5:
         request.guaranteedStopLoss = True
 
 
 def close_position(command: SubmitOrder, held: Protected, symbol: Specification, holder: Holder) -> Any | Refusal:
-    """The `ProtoOAClosePositionReq` of an exit; asked for more than there is, it closes what is there."""
+    """The `ProtoOAClosePositionReq` of an exit; asked for more than there is, it closes what is there.
+
+    Whether the symbol may be traded now is not asked: what is known of it may be old, and an exit is never kept back.
+    """
     if command.order_type is not OrderType.MARKET:
         return Refusal(code="INVALID_REQUEST", text="a position is closed at the market; order_type must be market")
     if command.side is held.side:
@@ -136,8 +156,6 @@ def close_position(command: SubmitOrder, held: Protected, symbol: Specification,
             text=f"closing {volume_e2} of {held.volume_e2}: steps of {instrument.step_volume_e2}, and all or at least "
             f"{instrument.min_volume_e2} must remain",
         )
-    if symbol.trading_mode not in {_ENABLED, _CLOSE_ONLY}:
-        return Refusal(code="TRADING_DISABLED", text=f"{instrument.symbol} is disabled at the broker")
     return openapi.ProtoOAClosePositionReq(
         ctidTraderAccountId=holder.account_id, positionId=held.position_id, volume=volume_e2
     )
@@ -194,12 +212,26 @@ def _amendment(held: Protected, holder: Holder, stop_e5: int, target_e5: int) ->
 # --- checks ----------------------------------------------------------------------------------------------------
 
 
-def _not_tradable(command: SubmitOrder, symbol: Specification) -> Refusal | None:
-    if symbol.trading_mode != _ENABLED:
-        return Refusal(code="TRADING_DISABLED", text=f"{symbol.instrument.symbol} takes no new positions now")
+def _not_tradable(command: SubmitOrder, symbol: Specification, now_ns: int) -> Refusal | None:
+    name = symbol.instrument.symbol
+    if symbol.trading_mode is not TradingMode.ENABLED:
+        return Refusal(
+            code="TRADING_DISABLED",
+            text=f"the broker lets {name} only be closed"
+            if symbol.trading_mode is TradingMode.CLOSE_ONLY_MODE
+            else f"the broker has disabled {name}",
+        )
     if command.side is Side.SELL and not symbol.short_selling:
-        return Refusal(code="SHORT_SELLING_NOT_ALLOWED", text=f"{symbol.instrument.symbol} may only be bought")
-    return None
+        return Refusal(code="SHORT_SELLING_NOT_ALLOWED", text=f"{name} may only be bought")
+    if symbol.hours.open_at(now_ns):
+        return None
+    opens_ns = symbol.hours.next_open_ns(now_ns)
+    when = "does not open within two weeks"
+    if opens_ns is not None:
+        when = f"opens at {to_datetime(opens_ns):%Y-%m-%d %H:%M:%S} UTC"
+    if symbol.hours.holiday_at(now_ns):
+        return Refusal(code="SYMBOL_HAS_HOLIDAY", text=f"{name} has a holiday; it {when}")
+    return Refusal(code="MARKET_CLOSED", text=f"{name} is not traded at this hour; it {when}")
 
 
 def _bad_identity(command: SubmitOrder, holder: Holder) -> Refusal | None:
@@ -261,24 +293,17 @@ def _distance_e5(command: SubmitOrder, level_e5: int, instrument: Instrument) ->
     return divide_half_away(abs(level_e5 - _entry_e5(command)), point) * point
 
 
-def _bad_levels(command: SubmitOrder, symbol: Specification, holder: Holder) -> Refusal | None:
-    instrument, side, entry_e5 = symbol.instrument, command.side, _entry_e5(command)
-    for level_e5, direction, least, what in (
-        (command.stop_loss_e5, -1, symbol.stop_distance_points, "stop loss"),
-        (command.take_profit_e5, 1, symbol.target_distance_points, "take profit"),
+def _bad_levels(command: SubmitOrder, instrument: Instrument) -> Refusal | None:
+    side, entry_e5 = command.side, _entry_e5(command)
+    for level_e5, direction, what in (
+        (command.stop_loss_e5, -1, "stop loss"),
+        (command.take_profit_e5, 1, "take profit"),
     ):
         if not level_e5:
             continue
         distance_e5 = _distance_e5(command, level_e5, instrument)
         if not _on_grid(level_e5, instrument) or (level_e5 - entry_e5) * side * direction <= 0 or not distance_e5:
             return Refusal(code="TRADING_BAD_STOPS", text=f"{what} {level_e5} does not lie beyond {entry_e5}")
-        if distance_e5 < least * instrument.point_e5:
-            return Refusal(
-                code="PROTECTION_IS_TOO_CLOSE_TO_MARKET",
-                text=f"{what} {distance_e5} away; at least {least * instrument.point_e5}",
-            )
-    if holder.limited_risk and not command.stop_loss_e5:
-        return Refusal(code="TRADING_BAD_STOPS", text="this account needs a guaranteed stop on every position")
     if command.trailing_e5:
         if not command.stop_loss_e5:
             return Refusal(code="TRADING_BAD_STOPS", text="a trailing stop needs a stop_loss_e5 to start from")
@@ -288,6 +313,30 @@ def _bad_levels(command: SubmitOrder, symbol: Specification, holder: Holder) -> 
             return Refusal(
                 code="TRADING_BAD_STOPS",
                 text=f"trailing at {command.trailing_e5} from a stop {distance_e5} away; they must be equal",
+            )
+    return None
+
+
+def _bad_protection(command: SubmitOrder, symbol: Specification, holder: Holder) -> Refusal | None:
+    """Levels too near the market for this broker, and guarantees that it needs and does not offer."""
+    instrument, entry_e5, least = symbol.instrument, _entry_e5(command), symbol.stop_distance
+    if holder.limited_risk:
+        if not command.stop_loss_e5:
+            return Refusal(code="TRADING_BAD_STOPS", text="this account needs a guaranteed stop on every position")
+        if not symbol.guaranteed_stop:
+            return Refusal(
+                code="INVALID_REQUEST",
+                text=f"this account needs guaranteed stops and the broker offers none for {instrument.symbol}",
+            )
+        least = max(least, symbol.guaranteed_distance)
+    for level_e5, distance, what in (
+        (command.stop_loss_e5, least, "stop loss"),
+        (command.take_profit_e5, symbol.target_distance, "take profit"),
+    ):
+        away_e5, least_e5 = _distance_e5(command, level_e5, instrument), symbol.least_e5(distance, entry_e5)
+        if level_e5 and away_e5 < least_e5:
+            return Refusal(
+                code="PROTECTION_IS_TOO_CLOSE_TO_MARKET", text=f"{what} {away_e5} away; at least {math.ceil(least_e5)}"
             )
     return None
 

@@ -136,7 +136,7 @@ class Prices:
         silent = [
             (number, each.instrument.symbol)
             for number, each in self.specifications.items()
-            if now_s - self._heard_s.get(each.instrument.symbol, now_s) > SILENT_S and each.open_at(now_ns)
+            if now_s - self._heard_s.get(each.instrument.symbol, now_s) > SILENT_S and each.hours.open_at(now_ns)
         ]
         for number, name in silent:
             self.resubscriptions += 1

@@ -4,37 +4,37 @@ A name becomes ours in capitals, without slashes and with `_` for what a topic c
 `US100.cash` is US100_CASH. Names and ids belong to one broker and are never carried to another.
 """
 
+import enum
 import re
-from collections.abc import Iterable
-from datetime import date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from adapters.ctrader.hours import DAY_S, Holiday, Hours
 from adapters.ctrader.money import Commission, CommissionType, SwapType
-from adapters.ctrader.wire import LATEST_MS, words
-from bus.calendar import to_datetime
+from adapters.ctrader.wire import LATEST_MS
 from bus.errors import ConfigError, DataError
 from bus.values import LARGEST, PRICE_SCALE, VOLUME_SCALE, Instrument, divide_half_away
 
-_DAY_S = 86_400
+_IN_PERCENT = 2
+_DISTANCE_UNIT_FIELD = 20
+_MOST_TIERS = _MOST_HOURS = 1_000
 _SWAP_TYPE_FIELD = 29
 _NO_TRIPLE_NIGHT = 7
 _LONGEST_NAME = 64
 _RULES = {15: "commissionType", 22: "minCommissionType", 27: "tradingMode", _SWAP_TYPE_FIELD: "swapCalculationType"}
 
 
-class Holiday(msgspec.Struct, frozen=True, kw_only=True):
-    """A day (since 1970-01-01, in `zone`) with no trading from one second of it to another."""
+class TradingMode(enum.IntEnum):
+    """What the broker lets be done with a symbol; the values are the wire's."""
 
-    day: int
-    recurring: bool
-    zone: str
-    start_s: int = 0
-    end_s: int = _DAY_S
+    ENABLED = 0
+    DISABLED_WITHOUT_PENDINGS_EXECUTION = 1
+    DISABLED_WITH_PENDINGS_EXECUTION = 2
+    CLOSE_ONLY_MODE = 3
 
 
 class Specification(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +42,10 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
 
     `instrument.commission_per_million_e2` and its swap are exact where the broker's own rule is a share of value, or
     pips; otherwise they are estimates at the reference price, and `commission` and `swap_*` hold the rule itself.
-    Distances are in points, 0 = no minimum (or set in percent, which the server judges). `conversion_fee_bp` is
-    charged on a realised gross result where the quote asset is not the account's. `schedule` is pairs of seconds since
-    Sunday 00:00 in `schedule_zone`.
+    `conversion_fee_bp` is charged on a realised gross result where the quote asset is not the account's. Distances are
+    the least ones of levels from the market, as the wire tells them (see `least_e5`), 0 = none. `leverage_id` of 0
+    means that the account's leverage counts; otherwise `tiers` are (upper bound of a side's exposure in 1/100 USD,
+    leverage as told), empty = they could not be read.
     """
 
     symbol_id: int
@@ -54,50 +55,30 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
     swap_long: float
     swap_short: float
     conversion_fee_bp: int
-    stop_distance_points: int
-    target_distance_points: int
-    trading_mode: int
+    trading_mode: TradingMode
     short_selling: bool
-    guaranteed_stop: bool
-    leverage_id: int
-    schedule: tuple[tuple[int, int], ...]
-    schedule_zone: str
-    holidays: tuple[Holiday, ...]
+    hours: Hours
+    stop_distance: int = 0
+    target_distance: int = 0
+    guaranteed_distance: int = 0
+    distances_in_percent: bool = False
+    guaranteed_stop: bool = True
+    leverage_id: int = 0
+    tiers: tuple[tuple[int, int], ...] = ()
 
-    def open_at(self, ts_ns: int) -> bool:
-        """Whether the broker's hours allow orders at a moment; True where it tells no hours."""
-        moment = to_datetime(ts_ns)
-        for holiday in self.holidays:
-            local = moment.astimezone(_zone(holiday.zone))
-            if _is_holiday(holiday, local) and holiday.start_s <= _second_of_day(local) < holiday.end_s:
-                return False
-        if not self.schedule:
-            return True
-        local = moment.astimezone(_zone(self.schedule_zone))
-        second = (local.isoweekday() % 7) * _DAY_S + _second_of_day(local)
-        return any(start <= second < end for start, end in self.schedule)
+    def least_e5(self, distance: int, price_e5: int) -> Fraction:
+        """What a distance of this symbol comes to, in 1/100000: less than this the broker refuses for certain.
 
+        Whether a percentage is told as percent or in 1/100 percent is not known. The smaller reading is taken, so that
+        nothing is kept back that the broker would take; what only the larger one forbids, the broker refuses itself.
 
-def _second_of_day(local: datetime) -> int:
-    return local.hour * 3_600 + local.minute * 60 + local.second
-
-
-def _is_holiday(holiday: Holiday, local: datetime) -> bool:
-    day = _date(holiday.day)
-    if holiday.recurring:
-        return (day.month, day.day) == (local.month, local.day)
-    return day == local.date()
-
-
-def _date(day: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=day)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, a name that no file can have
-        raise DataError(f"the broker names time zone {words(name)!r}, which this machine does not know") from None
+        Args:
+            distance: one of the three.
+            price_e5: that a percentage is of.
+        """
+        if self.distances_in_percent:
+            return Fraction(distance * price_e5, 10_000)
+        return Fraction(distance * self.instrument.point_e5)
 
 
 def plain_name(name: str) -> str:
@@ -170,7 +151,7 @@ def specification(
         ),
     )
     swap_type = _swap_type(symbol)
-    schedule = tuple((row.startSecond, row.endSecond) for row in symbol.schedule)
+    schedule = tuple((row.startSecond, row.endSecond) for row in symbol.schedule[:_MOST_HOURS])
     point_e5, pip_e5 = 10 ** (5 - symbol.digits), 10 ** (5 - symbol.pipPosition)
     instrument = Instrument(
         symbol=name,
@@ -193,7 +174,8 @@ def specification(
     )  # fmt: skip
     if max(map(abs, estimates)) > LARGEST:
         raise ConfigError(f"{name} costs {estimates} at a price of {price_e5}, which cannot be; leave it out")
-    in_points = symbol.distanceSetIn == 1
+    # Distances in a unit that this version has no name for are left to the broker.
+    unit_known = all(field.field_number != _DISTANCE_UNIT_FIELD for field in UnknownFieldSet(symbol))
     return Specification(
         symbol_id=symbol.symbolId,
         instrument=instrument,
@@ -202,33 +184,44 @@ def specification(
         swap_long=symbol.swapLong,
         swap_short=symbol.swapShort,
         conversion_fee_bp=symbol.pnlConversionFeeRate,
-        stop_distance_points=symbol.slDistance if in_points else 0,
-        target_distance_points=symbol.tpDistance if in_points else 0,
-        trading_mode=symbol.tradingMode,
+        trading_mode=TradingMode(symbol.tradingMode),
         short_selling=symbol.enableShortSelling or not symbol.HasField("enableShortSelling"),
-        guaranteed_stop=symbol.guaranteedStopLoss,
+        hours=Hours(
+            schedule=schedule,
+            zone=symbol.scheduleTimeZone,
+            holidays=tuple(_holiday(row) for row in symbol.holiday[:_MOST_HOURS]),
+        ),
+        stop_distance=symbol.slDistance if unit_known else 0,
+        target_distance=symbol.tpDistance if unit_known else 0,
+        guaranteed_distance=symbol.gslDistance if unit_known else 0,
+        distances_in_percent=symbol.distanceSetIn == _IN_PERCENT,
+        guaranteed_stop=symbol.guaranteedStopLoss or not symbol.HasField("guaranteedStopLoss"),
         leverage_id=symbol.leverageId,
-        schedule=schedule,
-        schedule_zone=symbol.scheduleTimeZone,
-        holidays=tuple(_holiday(row) for row in symbol.holiday),
     )
 
 
-def missing(requested: Iterable[int], response: Any) -> list[int]:
-    """Symbol ids that a `ProtoOASymbolByIdRes` left out without a word."""
-    given = {row.symbolId for row in response.symbol}
-    return [symbol_id for symbol_id in requested if symbol_id not in given]
+def leverage_tiers(leverage: Any) -> tuple[tuple[int, int], ...]:
+    """Tiers of a `ProtoOADynamicLeverage`: (upper bound of a side's exposure in 1/100 USD, leverage as told).
+
+    Raises:
+        DataError: bounds that do not ascend, or leverage that is none.
+    """
+    tiers = tuple((tier.volume, tier.leverage) for tier in leverage.tiers[:_MOST_TIERS])
+    bounds = [bound for bound, _ in tiers]
+    if not tiers or min(min(tier) for tier in tiers) <= 0 or bounds != sorted(set(bounds)):
+        raise DataError(f"dynamic leverage {leverage.leverageId}: tiers {tiers[:3]} do not ascend")
+    return tiers
 
 
 def _holiday(row: Any) -> Holiday:
-    if not 0 <= row.holidayDate <= LATEST_MS // (_DAY_S * 1_000):
+    if not 0 <= row.holidayDate <= LATEST_MS // (DAY_S * 1_000):
         raise DataError(f"a holiday on day {row.holidayDate} after 1970-01-01")
     return Holiday(
         day=row.holidayDate,
         recurring=row.isRecurring,
         zone=row.scheduleTimeZone,
         start_s=row.startSecond,
-        end_s=row.endSecond if row.HasField("endSecond") else _DAY_S,
+        end_s=row.endSecond if row.HasField("endSecond") else DAY_S,
     )
 
 
@@ -275,5 +268,5 @@ def _millipips(kind: SwapType, amount: float, price_e5: int, point_e5: int, pip_
 
 
 def _trades_on_saturday(schedule: tuple[tuple[int, int], ...]) -> bool:
-    open_s = sum(max(0, min(end, 7 * _DAY_S) - max(start, 6 * _DAY_S)) for start, end in schedule)
-    return open_s > _DAY_S // 2
+    open_s = sum(max(0, min(end, 7 * DAY_S) - max(start, 6 * DAY_S)) for start, end in schedule)
+    return open_s > DAY_S // 2

@@ -5,8 +5,10 @@ equity, free margin or profit: those are made of these and the quotes (`money`).
 along the broker's own chain of symbols. At which side of a quote it converts is not published; a closing deal tells the
 rate that it used, and the side that gives exactly this rate is taken from then on. Until then it is the middle.
 
-With dynamic leverage a margin is told and not computed, except for what an order would add; whether tiers give leverage
-plainly or in hundredths is found out from the first margin that the broker expects itself.
+With dynamic leverage the margin of what is open is told and not computed. What an order would add is computed: exactly
+on a dollar account or where its side holds nothing yet, else up to what the dollar moved since the side was opened,
+because the broker does not tell the exposure that it counted. Whether tiers give leverage plainly or in hundredths is
+found out from the first margin that the broker expects itself; until then such a margin is not known, and said to be.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +28,8 @@ from bus.values import PRICE_SCALE, VOLUME_SCALE, Side, divide_half_away
 ConvertsAt = Literal["bid", "mid", "ask"]
 _USD = "USD"
 _SAME = 1e-12
-_MOST_TIERS, _MOST_POSITIONS = 1_000, 10_000
+_MOST_POSITIONS = 10_000
+_PLAIN, _HUNDREDTHS = 1, 100
 
 
 class Worth(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +63,7 @@ class Valuation:
         self._positions: dict[int, Worth] = {}
         self._rule = MarginRule.MAX
         self._leverage_e2 = 100
-        self._tiers: dict[int, tuple[tuple[int, int], ...]] = {}
-        self._tiers_in_hundredths = False
+        self._tier_scale = 0
         self.money_digits = DEFAULT_MONEY_DIGITS
         self.converts_at: ConvertsAt = "mid"
         self.chains: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -93,11 +95,11 @@ class Valuation:
             symbol_id=entity.tradeData.symbolId,
             side=side_of(entity.tradeData.tradeSide),
             volume_e2=entity.tradeData.volume,
-            price_e5=money.rate_of(entity.price) * PRICE_SCALE,
+            price_e5=money.average_e5(entity.price),
             commission=money_of(entity, "commission", self.money_digits),
             swap=money_of(entity, "swap", self.money_digits),
             margin=money_of(entity, "usedMargin", self.money_digits),
-            margin_rate=money.rate_of(entity.marginRate) if entity.marginRate > 0 else Fraction(0),
+            margin_rate=money.average_e5(entity.marginRate) / PRICE_SCALE if entity.marginRate > 0 else Fraction(0),
             updated_ms=entity.utcLastUpdateTimestamp,
         )
 
@@ -120,37 +122,41 @@ class Valuation:
         if known is not None:
             self._positions[event.positionId] = msgspec.structs.replace(known, margin=margin)
 
-    def dynamic_leverage(self, leverage: Any) -> None:
-        """Take a `ProtoOADynamicLeverage`.
+    @property
+    def wonders(self) -> tuple[tuple[int, int, int], ...]:
+        """What to ask the broker's expected margin of, to learn how tiers give leverage: symbolId, and two volumes.
 
-        Raises:
-            DataError: bounds that do not ascend, or leverage that is none.
+        Symbols with tiers and a price; empty once it is known.
         """
-        tiers = tuple((tier.volume, tier.leverage) for tier in leverage.tiers[:_MOST_TIERS])
-        bounds = [bound for bound, _ in tiers]
-        if not tiers or min(min(tier) for tier in tiers) <= 0 or bounds != sorted(set(bounds)):
-            raise DataError(f"dynamic leverage {leverage.leverageId}: tiers {tiers[:3]} do not ascend")
-        self._tiers[leverage.leverageId] = tiers
+        if self._tier_scale:
+            return ()
+        return tuple(
+            (number, known.instrument.min_volume_e2, known.instrument.max_volume_e2)
+            for number, known in self._specifications.items()
+            if known.tiers and known.instrument.symbol in self._quotes
+        )
 
     def margin_expected(self, symbol_id: int, answer: Any) -> None:
-        """Take a `ProtoOAExpectedMarginRes`: it shows whether tiers give leverage plainly or in hundredths."""
+        """Take a `ProtoOAExpectedMarginRes`: it shows whether tiers give leverage plainly or in hundredths.
+
+        Raises:
+            DataError: more money than there is, or a price is not known.
+        """
         known = self._specifications.get(symbol_id)
-        if known is None or known.leverage_id not in self._tiers:
+        if known is None or not known.tiers:
             return
         for row in answer.margin:
             told = divide_half_away(Fraction(row.buyMargin) * 10**self.money_digits / 10 ** digits_of(answer), 1)
-            apart: list[int] = []
-            for hundredths in (False, True):
-                self._tiers_in_hundredths = hundredths
-                apart.append(abs(self.margin(known.instrument.symbol, Side.BUY, row.volume) - told))
-            self._tiers_in_hundredths = apart[1] < apart[0]
+            plain, hundredths = (self._tiered(known, Side.BUY, row.volume, scale) for scale in (_PLAIN, _HUNDREDTHS))
+            if plain != hundredths:  # where the account's own leverage is the smaller one, both say the same
+                self._tier_scale = _PLAIN if abs(plain - told) <= abs(hundredths - told) else _HUNDREDTHS
 
     def converted(self, symbol_id: int, told: float) -> None:
         """Take the rate that a closing deal used: the side of the quotes that gives exactly this one is theirs."""
         known = self._specifications.get(symbol_id)
         if known is None or not told > 0 or known.instrument.quote == self._currency:
             return
-        for side in get_args(ConvertsAt):
+        for side in (self.converts_at, *get_args(ConvertsAt)):  # where two sides give it, nothing was learnt
             try:
                 rate = float(self.rate(known.instrument.quote, self._currency, side))
             except DataError:
@@ -247,24 +253,36 @@ class Valuation:
             DataError: a price or the dynamic leverage that it needs is not known; the broker's `ExpectedMargin` knows.
         """
         known = self._known(symbol)
+        if not known.leverage_id:
+            to_account = self.rate(known.instrument.quote, self._currency)
+            base_to_account = Fraction(self._opening_e5(symbol, side), PRICE_SCALE) * to_account
+            return money.position_margin(volume_e2, base_to_account, self._leverage_e2, self.money_digits)
+        readings = {self._tiered(known, side, volume_e2, scale) for scale in self._scales()}
+        if len(readings) > 1:
+            raise DataError(f"{symbol}: how dynamic leverage {known.leverage_id} is told is not known yet")
+        return readings.pop()
+
+    def _scales(self) -> tuple[int, ...]:
+        return (self._tier_scale,) if self._tier_scale else (_PLAIN, _HUNDREDTHS)
+
+    def _tiered(self, known: Specification, side: Side, volume_e2: int, scale: int) -> int:
+        """Margin by tiers of an exposure on top of what its side holds."""
+        instrument = known.instrument
+        if not known.tiers:
+            raise DataError(f"{instrument.symbol}: dynamic leverage {known.leverage_id} was not read")
+        price_e5, to_account = self._opening_e5(instrument.symbol, side), self.rate(instrument.quote, self._currency)
+        to_usd = self.rate(self._currency, _USD)
+        below = sum((self._worth_usd(held, to_usd) for held in self._held(known.symbol_id, side)), Fraction(0))
+        added = Fraction(volume_e2 * price_e5, VOLUME_SCALE * PRICE_SCALE) * to_account * to_usd
+        margin_usd = money.tier_margin((below + added) * 100, known.tiers, scale, self._leverage_e2)
+        margin_usd -= money.tier_margin(below * 100, known.tiers, scale, self._leverage_e2)
+        return money.rounded(margin_usd / to_usd * 10**self.money_digits)
+
+    def _opening_e5(self, symbol: str, side: Side) -> int:
         quote = self._quotes.get(symbol)
         if quote is None:
             raise DataError(f"{symbol}: no price yet")
-        price_e5 = quote.ask_e5 if side > 0 else quote.bid_e5
-        to_account = self.rate(known.instrument.quote, self._currency)
-        if not known.leverage_id:
-            base_to_account = Fraction(price_e5, PRICE_SCALE) * to_account
-            return money.position_margin(volume_e2, base_to_account, self._leverage_e2, self.money_digits)
-        tiers, to_usd = self._tiers.get(known.leverage_id), self.rate(self._currency, _USD)
-        if tiers is None:
-            raise DataError(f"{symbol}: dynamic leverage {known.leverage_id} was not read")
-        below = sum((self._worth_usd(held, to_usd) for held in self._held(known.symbol_id, side)), Fraction(0))
-        added = Fraction(volume_e2 * price_e5, VOLUME_SCALE * PRICE_SCALE) * to_account * to_usd
-        scale = 100 if self._tiers_in_hundredths else 1
-        margin_usd = money.tier_margin((below + added) * 100, tiers, scale, self._leverage_e2) - money.tier_margin(
-            below * 100, tiers, scale, self._leverage_e2
-        )
-        return money.rounded(margin_usd / to_usd * 10**self.money_digits)
+        return quote.ask_e5 if side > 0 else quote.bid_e5
 
     def _held(self, symbol_id: int, side: Side) -> list[Worth]:
         return [held for held in self._positions.values() if (held.symbol_id, held.side) == (symbol_id, side)]

@@ -99,6 +99,10 @@ class Ledger:
         mids_e5 = {symbol: (quote.bid_e5 + quote.ask_e5) // 2 for symbol, quote in self.quotes.items()}
         return quote_to_account_rate_e8(instrument.quote, self.currency, self.instruments, mids_e5)
 
+    def priced(self, instrument: Instrument) -> bool:
+        """Whether every price is there that valuing and charging a position in it needs."""
+        return self.rate_e8(instrument) is not None
+
     def _known_rate_e8(self, instrument: Instrument) -> Rate:
         rate = self.rate_e8(instrument)
         if rate is None:

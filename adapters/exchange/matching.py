@@ -68,7 +68,7 @@ class Matcher:
         if opening_e2 == 0:
             return None
         rate_e8 = self.ledger.rate_e8(instrument)
-        if rate_e8 is None:
+        if rate_e8 is None or not self.ledger.priced(instrument):
             return "NO_CONVERSION", f"no chain of prices from {instrument.quote} to {self.ledger.currency} yet"
         price_e5 = self._touch_e5(instrument.symbol, side)
         added = self.ledger.opening_margin(instrument, side, opening_e2, price_e5, rate_e8)

@@ -199,15 +199,15 @@ def test_hours_follow_the_brokers_own_zone():
     symbol.schedule.add(startSecond=86_700, endSecond=172_500)
     known = symbols.specification(symbol, light(), {1: "USD", 2: "EUR"})
     monday = 1_750_021_200_000_000_000  # 2025-06-15 21:00 UTC = Monday 00:00 in Moscow
-    assert not known.open_at(monday)
-    assert known.open_at(monday + 300 * 10**9)
+    assert not known.hours.open_at(monday)
+    assert known.hours.open_at(monday + 300 * 10**9)
 
 
 # --- orders ----------------------------------------------------------------------------------------------------
 
 
 def test_a_market_order_takes_distances_and_says_who_we_are():
-    request = new_order(order(stop_loss_e5=112_369, take_profit_e5=112_969), EURUSD, HOLDER)
+    request = new_order(order(stop_loss_e5=112_369, take_profit_e5=112_969), EURUSD, HOLDER, NOW)
     assert (request.relativeStopLoss, request.relativeTakeProfit, request.volume) == (200, 400, 1_000_000)
     assert not request.HasField("stopLoss")
     assert not request.HasField("takeProfit")
@@ -225,12 +225,14 @@ def test_resting_orders_take_prices_and_a_stop_limit_its_distance():
         ),
         EURUSD,
         HOLDER,
+        NOW,
     )
     assert (limit.limitPrice, limit.stopLoss, limit.expirationTimestamp) == (1.12, 1.11, NOW // 1_000_000 + 1)
     both = new_order(
         order(order_type=OrderType.STOP_LIMIT, trigger_e5=113_000, limit_e5=113_012, time_in_force=TimeInForce.GTC),
         EURUSD,
         HOLDER,
+        NOW,
     )
     assert (both.stopPrice, both.slippageInPoints, both.HasField("limitPrice")) == (1.13, 12, False)
 
@@ -253,7 +255,7 @@ def test_resting_orders_take_prices_and_a_stop_limit_its_distance():
     ],
 )
 def test_what_cannot_be_sent_exactly_is_refused_with_the_brokers_code(changes, code):
-    refusal = new_order(order(**changes), EURUSD, HOLDER)
+    refusal = new_order(order(**changes), EURUSD, HOLDER, NOW)
     assert isinstance(refusal, Refusal)
     assert refusal.code == code
 
@@ -261,20 +263,20 @@ def test_what_cannot_be_sent_exactly_is_refused_with_the_brokers_code(changes, c
 def test_levels_lie_on_the_grid_of_the_symbol():
     assert (
         new_order(
-            order(symbol="XAUUSD", volume_e2=100, reference_e5=200_000_000, stop_loss_e5=199_000_001), GOLD, HOLDER
+            order(symbol="XAUUSD", volume_e2=100, reference_e5=200_000_000, stop_loss_e5=199_000_001), GOLD, HOLDER, NOW
         ).code
         == "TRADING_BAD_STOPS"
     )
     fine = new_order(
-        order(symbol="XAUUSD", volume_e2=100, reference_e5=200_000_400, stop_loss_e5=199_000_000), GOLD, HOLDER
+        order(symbol="XAUUSD", volume_e2=100, reference_e5=200_000_400, stop_loss_e5=199_000_000), GOLD, HOLDER, NOW
     )
     assert fine.relativeStopLoss == 1_000_000
 
 
 def test_a_limited_risk_account_gets_a_guaranteed_stop_or_no_order():
     holder = Holder(account_id=1, limited_risk=True)
-    assert new_order(order(stop_loss_e5=112_000), EURUSD, holder).guaranteedStopLoss
-    assert new_order(order(), EURUSD, holder).code == "TRADING_BAD_STOPS"
+    assert new_order(order(stop_loss_e5=112_000), EURUSD, holder, NOW).guaranteedStopLoss
+    assert new_order(order(), EURUSD, holder, NOW).code == "TRADING_BAD_STOPS"
 
 
 def test_closing_never_asks_for_more_than_there_is_nor_leaves_a_crumb():
@@ -352,7 +354,7 @@ def test_conversion_walks_the_chain_and_refuses_a_broken_one():
 def test_margin_by_tiers_and_by_the_accounts_rule():
     tiers = [(100_000_000, 500), (1_000_000_000, 200)]
     assert money.tier_margin(121_345_000, tiers, 1) == Fraction("3067.25")
-    assert money.leverage_scale_of(100_000, [(10**9, 333)], Fraction("300.3")) == 100
+    assert money.tier_margin(100_000, [(10**9, 333)], 100) == Fraction(100_000, 333)
     held = [("A", Side.BUY, 30), ("A", Side.SELL, 20), ("B", Side.SELL, 5)]
     assert [money.account_margin(held, rule) for rule in MarginRule] == [35, 55, 15]
     account = money.figures(1_000, {"1": -100}, 300)

@@ -123,7 +123,7 @@ def specified() -> Take:
 
     def take() -> None:
         with contextlib.suppress(DataError):
-            symbols.specification(whole, endless, {1: "USD"}).open_at(NOW)
+            symbols.specification(whole, endless, {1: "USD"}).hours.next_open_ns(NOW)
 
     return take
 

@@ -8,10 +8,11 @@ from fractions import Fraction
 from random import Random
 from typing import Any
 
+from adapters.ctrader.hours import Hours
 from adapters.ctrader.messages import model, openapi
 from adapters.ctrader.money import Commission, CommissionType, SwapType
 from adapters.ctrader.orders import Holder
-from adapters.ctrader.symbols import Specification
+from adapters.ctrader.symbols import Specification, TradingMode
 from bus.values import Instrument
 
 ACCOUNT = 77
@@ -29,15 +30,9 @@ def specification_of(symbol: str = "EURUSD", symbol_id: int = 1, **changes: Any)
         "swap_long": -1.106,
         "swap_short": 0.059,
         "conversion_fee_bp": 70,
-        "stop_distance_points": 0,
-        "target_distance_points": 0,
-        "trading_mode": 0,
+        "trading_mode": TradingMode.ENABLED,
         "short_selling": True,
-        "guaranteed_stop": False,
-        "leverage_id": 0,
-        "schedule": (),
-        "schedule_zone": "UTC",
-        "holidays": (),
+        "hours": Hours(),
     }
     return Specification(symbol_id=symbol_id, instrument=instrument, **{**values, **changes})
 

@@ -5,6 +5,8 @@
 
 from typing import Any
 
+import msgspec
+
 from adapters.ctrader import events, series, symbols
 from adapters.ctrader.account import Account
 from adapters.ctrader.messages import openapi
@@ -34,7 +36,7 @@ class Rig:
         )
         self.end = Endpoint(self.venue)
         self.spec = spec
-        self.holder = Holder(account_id=spec.account_id, limited_risk=getattr(spec, "limited_risk", False))
+        self.holder = Holder(account_id=spec.account_id, hedged=spec.hedged, limited_risk=spec.limited_risk)
         self.now = 0
         self.accident: Any = None
         self.session = Session(self.venue.tokens.client_id, self.venue.tokens.client_secret, "rig")
@@ -155,7 +157,11 @@ class Rig:
             whole = self.request("SymbolByIdReq", symbolId=[row.symbolId for row in lights.values()])
             by_id = {row.symbolId: row for row in lights.values()}
             for row in whole.symbol:
-                self.specifications[row.symbolId] = symbols.specification(row, by_id[row.symbolId], assets)
+                known = symbols.specification(row, by_id[row.symbolId], assets)
+                if known.leverage_id:
+                    answer = self.request("GetDynamicLeverageByIDReq", leverageId=known.leverage_id)
+                    known = msgspec.structs.replace(known, tiers=symbols.leverage_tiers(answer.leverage))
+                self.specifications[row.symbolId] = known
         except (AttributeError, KeyError, ConfigError, DataError):  # there was no answer, or not a whole one
             return False
         self.spots = Spots({number: known.instrument for number, known in self.specifications.items()})
@@ -177,7 +183,7 @@ class Rig:
         return True
 
     def learn_rates(self) -> None:
-        """Read how money is converted, and dynamic leverage."""
+        """Read how money is converted."""
         assert self.account is not None
         worth, currency = self.account.valuation, self.spec.currency
         ids = {row.name: row.assetId for row in self.request("AssetListReq").asset}
@@ -187,10 +193,6 @@ class Rig:
                 answer = self.request("SymbolsForConversionReq", firstAssetId=number, lastAssetId=ids[last])
                 if first != last and hasattr(answer, "symbol"):
                     worth.chains[first, last] = tuple(names[row.symbolId] for row in answer.symbol)
-        for known in self.specifications.values():
-            if known.leverage_id:
-                answer = self.request("GetDynamicLeverageByIDReq", leverageId=known.leverage_id)
-                worth.dynamic_leverage(answer.leverage)
 
     def recover(self, *, final: bool = False) -> bool:
         """Ask for what was missed; whether a snapshot came of it."""
@@ -244,7 +246,8 @@ class Rig:
             else:
                 requests = close_position(command, held, known, self.holder)
         else:
-            requests = new_order(command, known, self.holder)
+            against_e2 = 0 if self.holder.hedged else self.account.open_against_e2(command.symbol, command.side)
+            requests = new_order(command, known, self.holder, self.utc_ns, against_e2)
         if isinstance(requests, Refusal):
             self.told += self.account.refused(command, requests.code, requests.text, self.utc_ns)
             return requests

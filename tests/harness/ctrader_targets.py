@@ -247,9 +247,9 @@ def take_catalogue(choices: Choices) -> None:
         except (ConfigError, DataError):
             continue
         msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=symbols.Specification)
-        with contextlib.suppress(DataError):
-            made.open_at(NOW)
-        request = new_order(_submit(volume_e2=made.instrument.min_volume_e2), made, HOLDER)
+        opens_ns = made.hours.next_open_ns(NOW)
+        assert opens_ns is None or made.hours.open_at(opens_ns)
+        request = new_order(_submit(volume_e2=made.instrument.min_volume_e2), made, HOLDER, NOW)
         assert isinstance(request, Refusal) or request.IsInitialized()
         charge = money.commission(
             made.commission, made.instrument.min_volume_e2, made.instrument.lot_e2, 112_569, money.Rates(), 2

@@ -89,7 +89,7 @@ class Broker(Exchange):
     def expected_margin(self, instrument: Instrument, side: Side, volume_e2: int) -> int | None:
         """Margin that opening so much now would take; None where no price says."""
         quote, rate_e8 = self._quotes.get(instrument.symbol), self._ledger.rate_e8(instrument)
-        if quote is None or not rate_e8:
+        if quote is None or not rate_e8 or not self._ledger.priced(instrument):
             return None
         price_e5 = quote.ask_e5 if side > 0 else quote.bid_e5
         return self._ledger.opening_margin(instrument, side, volume_e2, price_e5, rate_e8)

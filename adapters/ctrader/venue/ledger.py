@@ -14,6 +14,7 @@ from fractions import Fraction
 from adapters.ctrader.venue.specs import Catalogue, Symbol
 from adapters.ctrader.venue.terms import NET, PERCENTAGE, PIPS, SHARE, SUM, USD_PER_LOT, USD_PER_MILLION
 from adapters.exchange.ledger import Booked, Ledger, Position, Rate
+from bus.errors import InvariantBroken
 from bus.values import PRICE_SCALE, RATE_SCALE, VOLUME_SCALE, Instrument, Side, divide_half_away
 
 _E8 = 10**8
@@ -24,8 +25,9 @@ _FINE = 1 << 256
 
 
 def fine_share(cost: int | Fraction, part_e2: int, whole_e2: int) -> Fraction:
-    """What a part of a position cost, to 77 decimals: as good as exact, and no fraction grows without end."""
-    return Fraction(divide_half_away(Fraction(cost) * part_e2 * _FINE / whole_e2, 1), _FINE)
+    """What a part of a position cost: exact, but for fractions of more than 77 digits, which would grow without end."""
+    share = Fraction(cost) * part_e2 / whole_e2
+    return share if share.denominator <= _FINE else Fraction(divide_half_away(share * _FINE, 1), _FINE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,6 +84,24 @@ class BrokerLedger(Ledger):
         rate = self.rate(instrument.quote, self.currency)
         return None if rate is None else rate * RATE_SCALE
 
+    def priced(self, instrument: Instrument) -> bool:
+        """Whether every price is there that the symbol's value, charges and margin need."""
+        terms = self.catalogue.terms_of(instrument.symbol)
+        needed, charge = [(instrument.quote, self.currency)], terms.charge
+        if charge is not None and charge.kind in {USD_PER_MILLION, USD_PER_LOT}:
+            needed += [(instrument.base, _USD), (_USD, self.currency)]
+        if charge is not None and charge.minimum:
+            needed.append((charge.minimum_asset or instrument.quote, self.currency))
+        if terms.leverage is not None:
+            needed.append((instrument.quote, _USD))
+        return all(self.rate(first, last) is not None for first, last in needed)
+
+    def _known_rate(self, first: str, last: str) -> Fraction:
+        rate = self.rate(first, last)
+        if rate is None:
+            raise InvariantBroken(f"no price leads from {first} to {last}, and something is charged by it")
+        return rate
+
     # --- charges --------------------------------------------------------------------------------------------------
 
     def open(self, position: Position, volume_e2: int, price_e5: int) -> Booked:
@@ -103,16 +123,18 @@ class BrokerLedger(Ledger):
             return Ledger.commission(self, instrument, volume_e2, price_e5, rate_e8)
         lots, units = Fraction(volume_e2, instrument.lot_e2), Fraction(volume_e2, VOLUME_SCALE)
         if charge.kind == USD_PER_MILLION:
-            worth_usd = units * (self.rate(instrument.base, _USD) or 0)
-            amount = charge.rate * worth_usd / (_E8 * 1_000_000) * (self.rate(_USD, self.currency) or 0)
+            worth_usd = units * self._known_rate(instrument.base, _USD)
+            amount = charge.rate * worth_usd / (_E8 * 1_000_000) * self._known_rate(_USD, self.currency)
         elif charge.kind == USD_PER_LOT:
-            amount = charge.rate * lots / _E8 * (self.rate(_USD, self.currency) or 0)
+            amount = charge.rate * lots / _E8 * self._known_rate(_USD, self.currency)
         elif charge.kind == PERCENTAGE:
             amount = charge.rate * units * price_e5 * rate_e8 / (10**7 * PRICE_SCALE * RATE_SCALE)
         else:
             amount = charge.rate * lots * rate_e8 / (_E8 * RATE_SCALE)
-        least = charge.minimum * (self.rate(charge.minimum_asset or instrument.quote, self.currency) or 0)
-        return -divide_half_away(max(amount, least / _E8) * 10**self.money_digits, 1)
+        if charge.minimum:
+            rate = self._known_rate(charge.minimum_asset or instrument.quote, self.currency)
+            amount = max(amount, charge.minimum * rate / _E8)
+        return -divide_half_away(amount * 10**self.money_digits, 1)
 
     def cost_share(self, cost: int | Fraction, part_e2: int, whole_e2: int) -> int | Fraction:
         """See `fine_share`: the average of what is left does not move."""
@@ -135,7 +157,7 @@ class BrokerLedger(Ledger):
             distance_e5 = number * (quote.bid_e5 if position.side > 0 else quote.ask_e5) / 36_000
         else:
             distance_e5 = number * (instrument.pip_e5 if terms.kind == PIPS else instrument.point_e5)
-        worth = distance_e5 * position.volume_e2 * (self.rate_e8(instrument) or 0)
+        worth = distance_e5 * position.volume_e2 * self._known_rate(instrument.quote, self.currency) * RATE_SCALE
         return divide_half_away(worth * nights * 10**self.money_digits / (PRICE_SCALE * VOLUME_SCALE * RATE_SCALE), 1)
 
     # --- margin ---------------------------------------------------------------------------------------------------
@@ -149,9 +171,12 @@ class BrokerLedger(Ledger):
             if self.catalogue.terms_of(position.instrument.symbol).leverage is None:
                 found[number] = self.margin(position.instrument, position.cost, position.rate_e8)
                 continue
-            worth_usd = self._worth_usd(position)
-            found[number] = self._banded(position.instrument, below.get(key, Fraction(0)), worth_usd, position.rate_e8)
-            below[key] = below.get(key, Fraction(0)) + worth_usd
+            # At the rates of the last opening, so that no price moves the margin of what is open.
+            to_usd = self.usd_rates[number] or self._known_rate(position.instrument.quote, _USD)
+            worth_usd = Fraction(position.cost) / (VOLUME_SCALE * PRICE_SCALE) * to_usd
+            bottom = below.get(key, Fraction(0))
+            found[number] = self._banded(position.instrument, bottom, worth_usd, position.rate_e8, to_usd)
+            below[key] = bottom + worth_usd
         return found
 
     def opening_margin(self, instrument: Instrument, side: Side, volume_e2: int, price_e5: int, rate_e8: Rate) -> int:
@@ -159,19 +184,24 @@ class BrokerLedger(Ledger):
         if self.catalogue.terms_of(instrument.symbol).leverage is None:
             return Ledger.opening_margin(self, instrument, side, volume_e2, price_e5, rate_e8)
         held = [p for p in self.positions.values() if (p.instrument, p.side) == (instrument, side)]
-        below = sum((self._worth_usd(position) for position in held), Fraction(0))
-        to_usd = self.rate(instrument.quote, _USD) or Fraction(0)
+        to_usd = self._known_rate(instrument.quote, _USD)
+        costs = ((Fraction(p.cost), self.usd_rates[p.position_id] or to_usd) for p in held)
+        below = sum((cost * rate / (VOLUME_SCALE * PRICE_SCALE) for cost, rate in costs), Fraction(0))
         worth_usd = Fraction(volume_e2 * price_e5, VOLUME_SCALE * PRICE_SCALE) * to_usd
-        return self._banded(instrument, below, worth_usd, rate_e8)
+        return self._banded(instrument, below, worth_usd, rate_e8, to_usd)
 
-    def _worth_usd(self, position: Position) -> Fraction:
-        return Fraction(position.cost) / (VOLUME_SCALE * PRICE_SCALE) * self.usd_rates[position.position_id]
+    def _banded(
+        self, instrument: Instrument, below_usd: Fraction, worth_usd: Fraction, rate_e8: Rate, to_usd: Fraction
+    ) -> int:
+        """Margin of an exposure that lies on top of another, in the account's smallest unit.
 
-    def _banded(self, instrument: Instrument, below_usd: Fraction, worth_usd: Fraction, rate_e8: Rate) -> int:
-        """Margin of an exposure that lies on top of another, in the account's smallest unit."""
-        to_usd = self.rate(instrument.quote, _USD)
-        if not to_usd:
-            return 0
+        Args:
+            instrument: has dynamic leverage.
+            below_usd: the other exposure.
+            worth_usd: this one.
+            rate_e8: account units for one of the quote asset, times 10**8.
+            to_usd: US dollars for one of the quote asset.
+        """
         share = self._tiered(instrument, below_usd + worth_usd) - self._tiered(instrument, below_usd)
         to_account = Fraction(rate_e8) / RATE_SCALE / to_usd
         return divide_half_away(share * to_account * 10**self.money_digits, 1)
