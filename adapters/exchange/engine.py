@@ -136,7 +136,7 @@ class Exchange:
             quote = self._widened(quote, market.instrument)
         self._quotes[symbol] = quote
         market.bought_e2 = market.sold_e2 = 0
-        if (market.positions or market.orders) and market_open(now_ns, market.instrument.session):
+        if (market.positions or market.orders) and not market.closed and market_open(now_ns, market.instrument.session):
             matcher = self._matcher
             matcher.protect(market, now_ns, facts)
             if market.orders and not market.frozen:

@@ -22,7 +22,7 @@ Facts = list[VenueFact]
 class Market:
     """One symbol: what rests in it, what is open in it, and how much of the book is taken since the last quote.
 
-    `frozen`: resting orders wait, whatever the price.
+    `frozen`: resting orders wait, whatever the price. `closed`: prices are noted and nothing is matched.
     """
 
     instrument: Instrument
@@ -31,6 +31,7 @@ class Market:
     bought_e2: int = 0
     sold_e2: int = 0
     frozen: bool = False
+    closed: bool = False
 
 
 class Matcher:
@@ -292,6 +293,9 @@ class Matcher:
                     position.trailed = True
                     self._tell_levels(position, now_ns, facts)
 
+    def _trades(self, instrument: Instrument, now_ns: int) -> bool:
+        return not self.markets[instrument.symbol].closed and market_open(now_ns, instrument.session)
+
     def _closing_order(self, position: Position, cause: str, level_e5: int, limit_e5: int = 0) -> Order:
         return Order(
             client_order_id=position.client_order_id,
@@ -312,7 +316,7 @@ class Matcher:
         while ledger.positions:
             if ledger.equity() * 100 >= self._model.stop_out_level_pct * ledger.used_margin():
                 return
-            open_now = [p for p in ledger.positions.values() if market_open(now_ns, p.instrument.session)]
+            open_now = [p for p in ledger.positions.values() if self._trades(p.instrument, now_ns)]
             if not open_now:
                 return
             worst = min(open_now, key=ledger.net_profit)

@@ -149,8 +149,8 @@ class Rig:
     def request(self, name: str, **fields: Any) -> Any:
         return self.ask(getattr(openapi, f"ProtoOA{name}")(ctidTraderAccountId=self.spec.account_id, **fields))
 
-    def learn(self) -> bool:
-        """Read the catalogue and subscribe; whether all of it was understood."""
+    def read_symbols(self) -> bool:
+        """Read the catalogue; whether all of it was understood."""
         try:
             assets = symbols.assets(self.request("AssetListReq"))
             lights = symbols.light_symbols(self.request("SymbolsListReq"))
@@ -163,6 +163,12 @@ class Rig:
                     known = msgspec.structs.replace(known, tiers=symbols.leverage_tiers(answer.leverage))
                 self.specifications[row.symbolId] = known
         except (AttributeError, KeyError, ConfigError, DataError):  # there was no answer, or not a whole one
+            return False
+        return True
+
+    def learn(self) -> bool:
+        """Read the catalogue and subscribe; whether all of it was understood."""
+        if not self.read_symbols():
             return False
         self.spots = Spots({number: known.instrument for number, known in self.specifications.items()})
         self.bars = LiveBars({number: known.instrument for number, known in self.specifications.items()})

@@ -304,6 +304,7 @@ class Account(State):
 
     def on_quote(self, quote: Quote) -> list[Told]:
         """Take a price."""
+        self.regulate(quote.ts_init_ns)
         return self.fold(self.broker.on_quote(quote))
 
     def advance(self, market_ns: int) -> list[Told]:

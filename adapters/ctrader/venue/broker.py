@@ -58,9 +58,10 @@ class Broker(Exchange):
         """Let a position's stop loss be filled at its level, whatever the market does."""
         self._ledger.positions[position_id].guaranteed = True
 
-    def freeze(self, symbol: str, *, frozen: bool) -> None:
-        """Let resting orders of a symbol wait, or go on."""
-        self._markets[symbol].frozen = frozen
+    def regulate(self, symbol: str, *, frozen: bool, closed: bool) -> None:
+        """Let resting orders of a symbol wait or go on; close its market, where prices are only noted, or open it."""
+        market = self._markets[symbol]
+        market.frozen, market.closed = frozen, closed
 
     def held(self, position_id: str) -> Position | None:
         """An open position as the ledger holds it."""

@@ -64,7 +64,7 @@ def full_symbol(symbol: Symbol, terms: Terms, conversion_fee_bp: int) -> Any:
         preciseMinCommission=charge.minimum,
         minCommissionType=1 if charge.minimum_asset else 2,
         minCommissionAsset=charge.minimum_asset or instrument.quote,
-        scheduleTimeZone=_FX_ZONE,
+        scheduleTimeZone=terms.zone if terms.hours else _FX_ZONE,
         tradingMode=terms.mode,
         lotSize=instrument.lot_e2,
         pnlConversionFeeRate=conversion_fee_bp if terms.fee_bp is None else terms.fee_bp,
@@ -80,10 +80,13 @@ def full_symbol(symbol: Symbol, terms: Terms, conversion_fee_bp: int) -> Any:
     put_text(out, 40, instrument.base)
     for number, rest in enumerate(terms.holidays, 1):
         out.holiday.add(
-            holidayId=number, name="holiday", scheduleTimeZone="UTC", holidayDate=rest.day, isRecurring=False,
+            holidayId=number, name="holiday", scheduleTimeZone=rest.zone, holidayDate=rest.day, isRecurring=False,
             startSecond=rest.start_s, endSecond=rest.end_s,
         )  # fmt: skip
-    if instrument.session == "always":
+    if terms.hours:
+        for start, end in terms.hours:
+            out.schedule.add(startSecond=start, endSecond=end)
+    elif instrument.session == "always":
         out.schedule.add(startSecond=0, endSecond=_WEEK_S)
     else:
         for day in range(5):  # Sunday 17:00 to Friday 17:00, seconds since Sunday 00:00

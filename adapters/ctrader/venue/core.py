@@ -20,7 +20,7 @@ from adapters.ctrader.venue.orderform import Refused
 from adapters.ctrader.venue.records import ON_ACCEPT, ON_FILL, ON_SERVER, Told
 from adapters.ctrader.venue.session import SESSION_REQUESTS, Sessions
 from adapters.ctrader.venue.specs import Catalogue, VenueSpec, to_ms
-from adapters.ctrader.venue.terms import FROZEN, Terms
+from adapters.ctrader.venue.terms import Terms
 from adapters.ctrader.venue.trading import TRADING_REQUESTS, Trading
 from bus.errors import DataError, ProtocolError
 from bus.messages import Quote
@@ -334,7 +334,7 @@ class Venue:
         symbol = self.catalogue.by_name(name)
         out: list[Outgoing] = []
         for account in self.accounts.values():
-            account.broker.freeze(name, frozen=terms.mode == FROZEN)
+            account.regulate(self.market_ns)
             event = openapi.ProtoOASymbolChangedEvent(
                 ctidTraderAccountId=account.account_id, symbolId=[symbol.symbol_id]
             )

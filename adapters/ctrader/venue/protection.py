@@ -3,12 +3,17 @@
 Pure questions about terms and numbers; each gives a `Refused` or None.
 """
 
+import calendar
+from datetime import UTC, datetime
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 from adapters.ctrader.venue.orderform import Refused
 from adapters.ctrader.venue.specs import Symbol
 from adapters.ctrader.venue.terms import CLOSE_ONLY, DAY_S, DISABLED, FROZEN, Terms
 from bus.values import NS_PER_S, Side
+
+_THURSDAY = 4  # the first of January 1970 was one, and weeks begin on Sunday
 
 
 def not_now(symbol: Symbol, terms: Terms, now_ns: int, *, opens: bool) -> Refused | None:
@@ -16,10 +21,28 @@ def not_now(symbol: Symbol, terms: Terms, now_ns: int, *, opens: bool) -> Refuse
     name = symbol.instrument.symbol
     if terms.mode in {FROZEN, DISABLED} or (opens and terms.mode == CLOSE_ONLY):
         return Refused("TRADING_DISABLED", f"trading of {name} is disabled" + (" but for closing" if opens else ""))
-    day, second = divmod(now_ns // NS_PER_S, DAY_S)
-    if any(rest.day == day and rest.start_s <= second < rest.end_s for rest in terms.holidays):
-        return Refused("SYMBOL_HAS_HOLIDAY", f"{name} has a holiday")
+    return closed(symbol, terms, now_ns)
+
+
+def closed(symbol: Symbol, terms: Terms, now_ns: int) -> Refused | None:
+    """Whether the symbol's own hours and holidays let nothing be traded at a moment (UTC)."""
+    name, utc = symbol.instrument.symbol, datetime.fromtimestamp(now_ns // NS_PER_S, UTC)
+    for rest in terms.holidays:
+        day, second = _on_the_wall(utc, rest.zone)
+        if day == rest.day and rest.start_s <= second < rest.end_s:
+            return Refused("SYMBOL_HAS_HOLIDAY", f"{name} has a holiday")
+    if terms.hours:
+        day, second = _on_the_wall(utc, terms.zone)
+        second += (day + _THURSDAY) % 7 * DAY_S
+        if not any(start <= second < end for start, end in terms.hours):
+            return Refused("MARKET_CLOSED", f"{name} is closed at this hour")
     return None
+
+
+def _on_the_wall(utc: datetime, zone: str) -> tuple[int, int]:
+    """Day since 1970-01-01 and second of the day in a time zone."""
+    local = utc.astimezone(ZoneInfo(zone))
+    return divmod(calendar.timegm(local.timetuple()), DAY_S)
 
 
 def too_much(terms: Terms, side: Side, held_e2: int, volume_e2: int) -> Refused | None:
@@ -45,7 +68,9 @@ def too_close(
         guaranteed: the stop is.
     """
     least = max(terms.stop_points, terms.guaranteed_points if guaranteed else 0)
-    unit = Fraction(from_e5, 100) if terms.distances_in_percent else Fraction(symbol.instrument.point_e5)
+    unit = Fraction(symbol.instrument.point_e5)
+    if terms.distances_in_percent:
+        unit = Fraction(from_e5, 10_000 if terms.percent_hundredths else 100)
     for name, away_e5, points in (
         ("stop loss", stop_away_e5, least),
         ("take profit", target_away_e5, terms.target_points),

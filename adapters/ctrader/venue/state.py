@@ -7,6 +7,7 @@ import msgspec
 
 from adapters.ctrader.messages import model, openapi
 from adapters.ctrader.venue.broker import Broker
+from adapters.ctrader.venue.protection import closed
 from adapters.ctrader.venue.records import (
     ON_ACCEPT,
     ON_SERVER,
@@ -18,7 +19,8 @@ from adapters.ctrader.venue.records import (
     wire_side,
 )
 from adapters.ctrader.venue.specs import AccountSpec, Catalogue, Symbol, VenueSpec, to_ms
-from bus.values import Side
+from adapters.ctrader.venue.terms import FROZEN
+from bus.values import NS_PER_MS, Side
 
 
 class State:
@@ -59,11 +61,18 @@ class State:
         self.balance_version = 0
         self.registered_ms = now_ms
         self._by_exchange: dict[str, PositionRecord] = {}
+        self.regulate(now_ms * NS_PER_MS)
 
     @property
     def account_id(self) -> int:
         """The wire's ``ctidTraderAccountId``."""
         return self.spec.account_id
+
+    def regulate(self, now_ns: int) -> None:
+        """Let the symbols' modes, hours and holidays hold at a moment."""
+        for name, terms in self.catalogue.terms.items():
+            shut = closed(self.catalogue.by_name(name), terms, now_ns) is not None
+            self.broker.regulate(name, frozen=terms.mode == FROZEN, closed=shut)
 
     # --- making records -----------------------------------------------------------------------------------------
 

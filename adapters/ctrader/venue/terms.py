@@ -46,11 +46,12 @@ class Leverage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rest(msgspec.Struct, frozen=True, kw_only=True):
-    """A holiday: a UTC day (since 1970-01-01) without trading from one second of it to another."""
+    """A holiday: a day (since 1970-01-01, in `zone`) without trading from one second of it to another."""
 
     day: int
     start_s: int = 0
     end_s: int = DAY_S
+    zone: str = "UTC"
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +65,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         target_points: the same for a take profit.
         guaranteed_points: the same for a guaranteed stop.
         distances_in_percent: the three are percent of the price instead.
+        percent_hundredths: and told in 1/100 percent. Nobody knows which of the two the real one does.
         guaranteed: whether guaranteed stops are offered, on accounts of limited risk.
         short_selling: whether a sell may open.
         mode: ENABLED; FROZEN: nothing trades and resting orders wait; DISABLED: nothing trades, resting orders do;
             CLOSE_ONLY.
         most_exposure_e2: open volume of a side; 0 = any.
         leverage: None = the account's.
+        hours: pairs of seconds since Sunday 00:00 in `zone` between which it is traded, within the
+            instrument's session; empty = all of that.
+        zone: of the hours.
         holidays: days without trading.
     """
 
@@ -80,9 +85,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     target_points: int = 0
     guaranteed_points: int = 0
     distances_in_percent: bool = False
+    percent_hundredths: bool = False
     guaranteed: bool = False
     short_selling: bool = True
     mode: int = ENABLED
     most_exposure_e2: int = 0
     leverage: Leverage | None = None
+    hours: tuple[tuple[int, int], ...] = ()
+    zone: str = "UTC"
     holidays: tuple[Rest, ...] = ()

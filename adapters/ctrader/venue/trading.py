@@ -93,7 +93,7 @@ class Trading:
             set_prices(order, request)
         except DataError as error:
             return self._withdraw(order, "TRADING_BAD_PRICES", str(error))
-        refusal = self._unfit_levels(order)
+        refusal = self._unfit_levels(order) if self._opens_e2(request, symbol, side) else None
         if refusal is not None:
             return self._withdraw(order, refusal.code, refusal.text)
         command = self._command(order, symbol, now_ns)
@@ -117,23 +117,27 @@ class Trading:
         return told
 
     def _not_to_open(self, request: Any, symbol: Symbol, side: Side, now_ns: int) -> Refused | None:
-        account, name = self._account, symbol.instrument.symbol
+        account, opens_e2 = self._account, self._opens_e2(request, symbol, side)
         if account.spec.rights:
             return Refused("TRADING_NOT_ALLOWED", "the account may not open positions")
         if account.broker.working >= self._most_working:
             return Refused("TOO_MANY_POSITIONS", f"{self._most_working} positions and orders are the most")
-        terms, (same_e2, other_e2) = account.catalogue.terms_of(name), account.broker.exposure_e2(name, side)
-        opens_e2 = request.volume if account.spec.hedged else max(0, request.volume - other_e2)
-        return (
-            not_now(symbol, terms, now_ns, opens=opens_e2 > 0)
-            or (too_much(terms, side, same_e2, opens_e2) if opens_e2 else None)
-            or unguaranteed(
-                terms,
-                limited_risk=account.spec.limited_risk,
-                guaranteed=request.guaranteedStopLoss,
-                has_stop=bool(request.relativeStopLoss or request.HasField("stopLoss")),
-            )
+        terms = account.catalogue.terms_of(symbol.instrument.symbol)
+        refusal = not_now(symbol, terms, now_ns, opens=opens_e2 > 0)
+        if refusal is not None or not opens_e2:
+            return refusal
+        same_e2, _ = account.broker.exposure_e2(symbol.instrument.symbol, side)
+        return too_much(terms, side, same_e2, opens_e2) or unguaranteed(
+            terms,
+            limited_risk=account.spec.limited_risk,
+            guaranteed=request.guaranteedStopLoss,
+            has_stop=bool(request.relativeStopLoss or request.HasField("stopLoss")),
         )
+
+    def _opens_e2(self, request: Any, symbol: Symbol, side: Side) -> int:
+        """Volume that an order opens: on a netted account what the other side holds is closed first."""
+        _, other_e2 = self._account.broker.exposure_e2(symbol.instrument.symbol, side)
+        return request.volume if self._account.spec.hedged else max(0, request.volume - other_e2)
 
     def _unfit_levels(self, order: OrderRecord) -> Refused | None:
         """Whether levels lie too near the price at which the order would open."""
@@ -350,10 +354,10 @@ class Trading:
             or unguaranteed(
                 terms, limited_risk=account.spec.limited_risk, guaranteed=guaranteed, has_stop=bool(stop_e5)
             )
-            or (loosened(position.side, position.stop_e5, stop_e5) if guaranteed else None)
+            or (loosened(position.side, position.stop_e5, stop_e5) if position.guaranteed else None)
             or too_close(
-                position.symbol, terms, closing_e5, stop_away_e5 if stop_e5 != position.stop_e5 else 0, target_away_e5,
-                guaranteed=guaranteed,
+                position.symbol, terms, closing_e5, stop_away_e5 if stop_e5 != position.stop_e5 else 0,
+                target_away_e5 if target_e5 != position.target_e5 else 0, guaranteed=guaranteed,
             )
         )  # fmt: skip
         if refusal is not None:
