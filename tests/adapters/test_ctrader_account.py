@@ -149,6 +149,16 @@ def test_every_event_told_again_says_nothing(account):
     assert opened(account) == []
 
 
+@pytest.mark.parametrize("status", [4, 5, 6, 7])
+def test_a_deal_that_was_rejected_missed_or_in_error_is_no_fill(account, status):
+    account.execution(event(ACCEPTED, order=order(), position=position(0, status=3)), NOW, "run-1")
+    missed = deal(21)
+    missed.dealStatus = status  # some tell the volume that they were asked for
+    told = account.execution(event(REJECTED, order=order(status=3), position=position(0), deal=missed), NOW, "run-1")
+    assert kinds(told) == ["OrderRejected"]
+    assert not account.needs_recovery
+
+
 def test_the_worked_example_closes_half_and_the_balance_follows(account):
     opened(account)
     half = closing(volume=500_000)

@@ -194,7 +194,9 @@ def test_on_a_netted_account_an_order_that_only_takes_away_is_never_kept_back():
 def test_on_an_account_of_limited_risk_a_stop_is_guaranteed_and_kept_so_when_it_moves():
     account = AccountSpec(account_id=HEDGED, limited_risk=True)
     rig = rig_with(account, terms={"EURUSD": Terms(guaranteed=True, guaranteed_points=100)})
-    assert rig.send(command_of(rig, Side.BUY, OrderType.MARKET, 99, 0)).code == "PROTECTION_IS_TOO_CLOSE_TO_MARKET"
+    near = rig.send(command_of(rig, Side.BUY, OrderType.MARKET, 99, 0))
+    assert isinstance(near, Refusal), "kept back here, not by the broker"
+    assert near.code == "PROTECTION_IS_TOO_CLOSE_TO_MARKET"
     rig.send(command_of(rig, Side.BUY, OrderType.MARKET, 200, 0))
     (position_id,) = rig.account.valuation._positions
     amend = AmendProtection(

@@ -22,11 +22,22 @@ SETTLED_S = 1.0
 class Wired:
     """Fulfils `adapters.contract.Venue`; every call returns when what it causes has been told."""
 
-    def __init__(self, *, hedged):
+    def __init__(self, *offered, hedged=True, account=None, traded=("EURUSD",), **more):
+        """Build it.
+
+        Args:
+            offered: symbols of the venue, ids from 1; EURUSD by default.
+            hedged: what the account is.
+            account: another account than the plain one.
+            traded: what the adapter is asked to trade.
+            more: for `VenueSpec`.
+        """
         self.world = World(1, utc_ns=NOON_NS)
-        accounts = (AccountSpec(account_id=ACCOUNT, hedged=hedged),)
+        self.traded = traded
+        accounts = (account or AccountSpec(account_id=ACCOUNT, hedged=hedged),)
         quick = Latency(least_s=0.001, most_s=0.002)
-        endpoint = endpoint_of(self.world, accounts=accounts, model=ExecutionModel())
+        endpoint = endpoint_of(self.world, *offered, accounts=accounts, **{"model": ExecutionModel(), **more})
+        self.venue = endpoint.venue
         self.network = Network(self.world, endpoint, up=quick, down=quick)
         self.live = self.process = None
         self.opened = False
@@ -42,7 +53,7 @@ class Wired:
             )  # fmt: skip
 
         self.live = LiveVenue(
-            connect, GivenToken(Secret(grant.access)), account_id=ACCOUNT, symbols=("EURUSD",),
+            connect, GivenToken(Secret(grant.access)), account_id=ACCOUNT, symbols=self.traded,
             period_ns=60 * NS_PER_S, clock=VirtualClock(self.world),
         )  # fmt: skip
         await self.live.open()
@@ -76,6 +87,11 @@ class Wired:
 
     def on_quote(self, quote):
         self.network.write(self.network.endpoint.on_quote(quote, self.world.now_ns))
+        self.world.sleep(SETTLED_S)
+
+    def operate(self, out):
+        """What an operator's doing at the venue makes it send."""
+        self.network.write(self.network.endpoint.send(out, self.world.now_ns))
         self.world.sleep(SETTLED_S)
 
     def _inside(self, call):
