@@ -31,6 +31,7 @@ from daemon.engine import Engine, Watch
 from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
 from daemon.live import LiveShell, take_up
+from daemon.snapshot import DepthView
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
@@ -82,6 +83,10 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
     async with _venue(config, mode, symbols, period_ns, clock, note) as (venue, terms):
         run, resumed = _choose_run(state, _origin(mode, terms), new=new)
         status = Status(pace="real", run=run.name)
+        status.depth = lambda: {
+            symbol: DepthView(*(tuple((level.price_e5, level.size_e2) for level in side) for side in sides))
+            for symbol, sides in venue.depth().items()
+        }
         watch: list[Watch] = [status.watch]
         async with forecasting(config, models, console, live=True) as (bus, ask):
             if bus is not None:
@@ -188,7 +193,7 @@ async def _venue(
 
     venue = LiveVenue(
         connect, tokens, account_id=account_id, symbols=symbols, period_ns=period_ns, clock=clock, label=own.label,
-        adopt=own.adopt, note=note,
+        adopt=own.adopt, depth=own.depth, note=note,
     )  # fmt: skip
     try:
         note(f"connecting to {server}, account {account_id} ({mode})")

@@ -219,6 +219,7 @@ class CTraderSection(Section, frozen=True, kw_only=True):
         account_id: ctidTraderAccountId of the account to trade; 0 = the login's only one of the environment.
         label: marks our orders and positions; two daemons on one account need two.
         adopt: whether positions and orders that others opened count as ours, and may be closed.
+        depth: whether the depth of every symbol is asked for and shown on the status page; nothing is traded on it.
         allow_live: real money; needs PLIMSOLL_LIVE_ACCOUNT in the environment too, which names the account.
         time: wall, or recorded where the server plays recorded prices (`plimsoll venue`): then prices tell the time.
         on_stop: keep positions, which have their stops at the broker, or flatten them.
@@ -241,6 +242,7 @@ class CTraderSection(Section, frozen=True, kw_only=True):
     account_id: Annotated[int, Meta(ge=0)] = 0
     label: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,40}$")] = "plimsoll"
     adopt: bool = False
+    depth: bool = False
     allow_live: bool = False
     time: Literal["wall", "recorded"] = "wall"
     on_stop: Literal["keep", "flatten"] = "keep"

@@ -90,10 +90,18 @@ class Health(msgspec.Struct, frozen=True):
     silent_s: float
 
 
+class DepthView(msgspec.Struct, frozen=True):
+    """What is bid and offered, the best first: (price in 1/100000, size in 1/100 unit)."""
+
+    bids: tuple[tuple[int, int], ...]
+    asks: tuple[tuple[int, int], ...]
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a page or a view shows, at one moment. Money in the account's smallest unit.
 
     `pace` is measured, in seconds of market time a second; `pace_wanted` was asked for; `left_s` None = unknown.
+    `depth` is by symbol, of those whose depth is asked for.
     """
 
     run_id: str
@@ -116,6 +124,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refusals: dict[str, int]
     patterns: dict[str, int]
     halts: dict[str, str]
+    depth: dict[str, DepthView]
     counts: Counts
     progress: float
     pace: float

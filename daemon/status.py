@@ -20,6 +20,7 @@ from bus.values import Instrument, money, quote_to_account_rate_e8
 from daemon.snapshot import (
     Counts,
     CoverageView,
+    DepthView,
     ForecastView,
     Health,
     OpenPosition,
@@ -53,21 +54,19 @@ class Status:
         """
         self.counts = Counts()
         self.quotes: dict[str, Quote] = {}
-        self.run_id, self.mode, self.currency, self.money_digits = "", "", "", 2
+        self.run_id, self.mode, self.currency, self.ended, self.money_digits = "", "", "", "", 2
         self.start_balance, self.balance, self.equity, self.peak_equity = 0, 0, 0, 0
-        self.max_drawdown = 0.0
-        self.net_profit, self.costs = 0, 0
+        self.max_drawdown, self.net_profit, self.costs = 0.0, 0, 0
         self.positions: dict[str, OpenPosition] = {}
         self.forecasts: dict[str, ForecastView] = {}
         self.coverage: dict[int, CoverageView] = {}
         self.refusals, self.patterns = Tally(LARGEST_TABLE), Tally(LARGEST_TABLE)
         self.halts: dict[str, str] = {}
-        self.ended = ""
+        self.depth: Callable[[], dict[str, DepthView]] = dict  # beside the stream: it never reaches the core
         self._total, self._pace, self._run = progress_total, pace, run
         self._instruments: tuple[Instrument, ...] = ()
         self._by_symbol: dict[str, Instrument] = {}
-        self._clock_ns = 0
-        self._span_ns = (0, 0)
+        self._clock_ns, self._span_ns = 0, (0, 0)
         self._others, self._beats, self._missed_in_a_row = 0, 0, 0
         self._deals: dict[str, None] = {}
         self._line = ThinnedLine(EQUITY_POINTS)
@@ -388,6 +387,7 @@ class Status:
             refusals=self.refusals.ranked(),
             patterns=self.patterns.ranked(),
             halts=dict(self.halts),
+            depth=self.depth(),
             counts=msgspec.structs.replace(self.counts),
             progress=progress,
             pace=pace,

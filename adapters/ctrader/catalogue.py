@@ -80,7 +80,7 @@ async def read_catalogue(ask: Ask, account_id: int, wanted: Sequence[str]) -> Ca
         raise DataError(f"the account's asset {trader.depositAssetId} is not in the asset list")
     currency = reader.assets[trader.depositAssetId]
     held = await ask(openapi.ProtoOAReconcileReq(ctidTraderAccountId=account_id))
-    chosen = [_known(name, reader.lights).symbolId for name in wanted]
+    chosen = [find(name, reader.lights, "data.symbols").symbolId for name in wanted]
     others = [entry.tradeData.symbolId for entry in (*held.position, *held.order)]
     await reader.specify([*chosen, *others], chosen=frozenset(chosen))
     gone = [number for number in chosen if number not in reader.specifications]
@@ -198,8 +198,18 @@ def _conversions(known: Specification, currency: str) -> Iterable[tuple[str, str
         yield currency, _USD
 
 
-def _known(name: str, lights: dict[str, Any]) -> Any:
+def find(name: str, lights: dict[str, Any], asked_by: str) -> Any:
+    """The row of the symbol list with one of our names.
+
+    Args:
+        name: ours.
+        lights: as `symbols.light_symbols` gives them.
+        asked_by: what named it, for the error.
+
+    Raises:
+        ConfigError: there is none; says what comes near.
+    """
     if name in lights:
         return lights[name]
     near = difflib.get_close_matches(name, lights, n=_NAMES_SHOWN, cutoff=0.5) or list(lights)[:_NAMES_SHOWN]
-    raise ConfigError(f"data.symbols: this broker has no {name}; it has {', '.join(near)}")
+    raise ConfigError(f"{asked_by}: this broker has no {name}; it has {', '.join(near)}")

@@ -32,6 +32,7 @@ from adapters.ctrader.account import Account, Told
 from adapters.ctrader.catalogue import Catalogue, Terms, read_catalogue
 from adapters.ctrader.catchup import CatchUp, pause_s
 from adapters.ctrader.connection import Connection, Disconnected
+from adapters.ctrader.depth import Level
 from adapters.ctrader.dispatch import Dispatcher
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.orders import Holder
@@ -84,6 +85,7 @@ class LiveVenue:
         clock: Clock,
         label: str = "plimsoll",
         adopt: bool = False,
+        depth: bool = False,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is opened.
@@ -97,6 +99,7 @@ class LiveVenue:
             clock: stamps everything; a `ManualClock` is moved on by the prices' own times (recorded time).
             label: marks our orders; two daemons on one account need two.
             adopt: whether everything on the account counts as ours.
+            depth: whether the depth of every symbol is asked for, to be looked at.
             note: takes one line for a person, about what went wrong and passes.
         """
         self.state = State.DOWN
@@ -104,7 +107,7 @@ class LiveVenue:
         self.bars_since: BarsSince = lambda _: 0
         self._connection = connect(self._on_event)
         self._sign_in = SignIn(self._connection, tokens, account_id, note)
-        self.prices = Prices(self._connection.request, account_id, clock, note)
+        self.prices = Prices(self._connection.request, account_id, clock, note, depth=depth)
         self._account_id = account_id
         self._symbols = tuple(symbols)
         self._period_ns = period_ns
@@ -234,6 +237,10 @@ class LiveVenue:
             await asyncio.wait(self._tasks)
         await self._connection.close()
 
+    def depth(self) -> dict[str, tuple[tuple[Level, ...], tuple[Level, ...]]]:
+        """The best bids and offers of the symbols whose depth is asked for, to be looked at; see `depth.Ladder`."""
+        return self.prices.depths()
+
     @property
     def settled(self) -> bool:
         """Whether nothing is under way: up, no request of ours unanswered, nothing missed."""
@@ -273,6 +280,8 @@ class LiveVenue:
                 self._fold(message, answered)
             else:
                 self._catch_up.early.append((message, answered))
+        elif name == "ProtoOADepthEvent" and self.prices.depth is not None:
+            self.prices.depth.hear(message)
         elif name == "ProtoOATraderUpdatedEvent":
             self._settle()
         elif name == "ProtoOASymbolChangedEvent":

@@ -3,7 +3,8 @@
 Theory of operation. A spot event may carry one side alone; `Spots` merges it with what is known, and refuses what
 cannot be. Until the account has recovered, the newest price of each symbol is held back (in recorded time all of them),
 so that the core hears of prices after it has heard how things stand. A symbol that is silent in its trading hours is
-unsubscribed and subscribed anew: a server may forget a subscription without saying so.
+unsubscribed and subscribed anew: a server may forget a subscription without saying so. Depth, where it is wanted, rests
+on these subscriptions and follows each of them.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from adapters.ctrader.catalogue import Ask
+from adapters.ctrader.depth import Depth, Level
 from adapters.ctrader.messages import openapi
 from adapters.ctrader.symbols import Specification
 from adapters.ctrader.wire import Spots
@@ -34,9 +36,12 @@ class Prices:
         quotes: usable quotes that they made.
         impossible: events that could not be.
         resubscriptions: symbols that were silent and were subscribed anew.
+        depth: the books of the symbols; None = not asked for.
     """
 
-    def __init__(self, ask: Ask, account_id: int, clock: Clock, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, ask: Ask, account_id: int, clock: Clock, note: Callable[[str], None], *, depth: bool = False
+    ) -> None:
         """Prepare; nothing is subscribed.
 
         Args:
@@ -44,7 +49,9 @@ class Prices:
             account_id: ctidTraderAccountId.
             clock: stamps quotes; a `ManualClock` is moved on by the prices' own times (recorded time).
             note: takes one line for a person.
+            depth: whether to ask for the depth of every symbol too.
         """
+        self.depth = Depth(ask, account_id, note) if depth else None
         self.specifications: dict[int, Specification] = {}
         self.spots = self.quotes = self.impossible = self.resubscriptions = 0
         self._ask = ask
@@ -62,6 +69,12 @@ class Prices:
     def newest(self) -> Any:
         """The newest quote of each symbol, kept up to date in place."""
         return self._merged.quotes
+
+    def depths(self) -> dict[str, tuple[tuple[Level, ...], tuple[Level, ...]]]:
+        """The best levels of every symbol by its name; empty where depth is not asked for."""
+        if self.depth is None:
+            return {}
+        return {known.instrument.symbol: self.depth.levels(number) for number, known in self.specifications.items()}
 
     def know(self, specifications: dict[int, Specification]) -> None:
         """Use these symbols from now on, beside those known before."""
@@ -103,6 +116,8 @@ class Prices:
         self._merged.forget()
         self._priced.clear()
         self._held.clear()
+        if self.depth is not None:
+            self.depth.forget()
 
     async def subscribe(self, numbers: Iterable[int]) -> None:
         """Ask for the prices of symbols; being subscribed already is as good.
@@ -120,6 +135,8 @@ class Prices:
             except BrokerError as error:
                 if "ALREADY_SUBSCRIBED" not in str(error):
                     raise
+            if self.depth is not None:
+                await self.depth.subscribe([number])
 
     async def know_the_time(self) -> None:
         """Recorded time is told by the first price, which the server repeats on every subscription."""

@@ -86,6 +86,20 @@ def test_depth_begins_with_the_whole_book_and_then_replaces_it_by_ids(desk):
     assert min(q.ask for q in book.values() if q.HasField("ask")) == 112_585
 
 
+def test_depth_that_is_asked_for_before_the_first_price_comes_with_it():
+    desk = Desk()
+    client = desk.client()
+    client.send("SubscribeSpotsReq", account=HEDGED, symbolId=[1])
+    client.send("SubscribeDepthQuotesReq", account=HEDGED, symbolId=[1])
+    client.take()
+    desk.quote(112_580, 112_585)
+    (event,) = client.take("DepthEvent")
+    assert {112_580, 112_585} < {quote.bid or quote.ask for quote in event.newQuotes}
+    client.ask("UnsubscribeDepthQuotesReq", account=HEDGED, symbolId=[1])
+    desk.quote(112_590)
+    assert client.take("DepthEvent") == []
+
+
 def played(desk, minutes):
     for minute in range(minutes):
         desk.quote(112_000 + minute, after=60)

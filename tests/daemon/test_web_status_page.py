@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bus import messages as m
 from bus.errors import ConfigError
+from daemon.snapshot import DepthView
 from daemon.status import Status
 from daemon.web import server as module
 from daemon.web import start
@@ -56,6 +57,13 @@ def test_the_status_is_told_as_json():
 
     assert (code, headers["Content-Type"]) == (200, "application/json; charset=utf-8")
     assert json.loads(body)["counts"]["trades"] == 6
+
+
+def test_depth_is_shown_where_it_is_asked_for():
+    assert json.loads(get("/api/status")[2])["depth"] == {}
+    status = folded()
+    status.depth = lambda: {"EURUSD": DepthView(bids=((112_569, 100_000),), asks=())}
+    assert json.loads(get("/api/status", status)[2])["depth"] == {"EURUSD": {"bids": [[112_569, 100_000]], "asks": []}}
 
 
 def test_health_is_200_when_well_and_503_with_its_reasons_when_not():

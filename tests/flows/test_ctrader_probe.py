@@ -66,6 +66,29 @@ def test_the_probe_speaks_to_people_by_host_name_too(venue, tmp_path):
     assert "recorded, or the market is closed" in done.stdout
 
 
+def test_the_probe_shows_the_depth_of_a_symbol_by_both_of_its_names(venue, tmp_path):
+    done = probe(venue, tmp_path, "--json", "--depth", "EUR/USD")
+    assert done.returncode == 0, done.stderr
+    depth = json.loads(done.stdout)["depth"]
+    assert depth["symbol"] == "EURUSD"
+    bids, asks = ([price for price, _ in depth[side]] for side in ("bids", "asks"))
+    assert len(bids) == len(asks) == 5
+    assert bids == sorted(bids, reverse=True)
+    assert asks == sorted(asks)
+    assert bids[0] < asks[0] < bids[0] + 0.01
+    assert min(size for side in ("bids", "asks") for _, size in depth[side]) > 0
+
+    shown = probe(venue, tmp_path, "--depth", "EURUSD").stdout
+    assert "depth of EURUSD" in shown
+    assert "bid size" in shown
+
+
+def test_depth_of_a_symbol_that_there_is_not_is_one_clear_line(venue, tmp_path):
+    line = one_line(probe(venue, tmp_path, "--depth", "EURUSF"), code=78)
+
+    assert "--depth: this broker has no EURUSF; it has EURUSD" in line
+
+
 def test_a_server_that_no_trusted_authority_vouches_for_is_refused(venue, tmp_path):
     with venue_process("--seed", 6) as other:
         line = one_line(probe(venue, tmp_path, PLIMSOLL_CTRADER_CA_FILE=other["ca_file"]))

@@ -22,7 +22,7 @@ SETTLED_S = 1.0
 class Wired:
     """Fulfils `adapters.contract.Venue`; every call returns when what it causes has been told."""
 
-    def __init__(self, *offered, hedged=True, account=None, traded=("EURUSD",), **more):
+    def __init__(self, *offered, hedged=True, account=None, traded=("EURUSD",), depth=False, **more):
         """Build it.
 
         Args:
@@ -30,10 +30,11 @@ class Wired:
             hedged: what the account is.
             account: another account than the plain one.
             traded: what the adapter is asked to trade.
+            depth: whether it asks for depth, too.
             more: for `VenueSpec`.
         """
         self.world = World(1, utc_ns=NOON_NS)
-        self.traded = traded
+        self.traded, self.depth = traded, depth
         accounts = (account or AccountSpec(account_id=ACCOUNT, hedged=hedged),)
         quick = Latency(least_s=0.001, most_s=0.002)
         endpoint = endpoint_of(self.world, *offered, accounts=accounts, **{"model": ExecutionModel(), **more})
@@ -54,7 +55,7 @@ class Wired:
 
         self.live = LiveVenue(
             connect, GivenToken(Secret(grant.access)), account_id=ACCOUNT, symbols=self.traded,
-            period_ns=60 * NS_PER_S, clock=VirtualClock(self.world),
+            period_ns=60 * NS_PER_S, clock=VirtualClock(self.world), depth=self.depth,
         )  # fmt: skip
         await self.live.open()
         self.opened = True

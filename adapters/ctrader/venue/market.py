@@ -19,11 +19,12 @@ _D1 = 12
 
 @dataclass(slots=True)
 class _Board:
-    """What is shown of one symbol: the last quote, bars in the making, depth quotes by id."""
+    """What is shown of one symbol: the last quote, bars in the making, depth quotes by id once somebody wanted them."""
 
     quote: Quote | None = None
     bars: dict[int, TapeBar] = field(default_factory=dict[int, TapeBar])
     depth: dict[int, tuple[bool, int, int]] = field(default_factory=dict[int, tuple[bool, int, int]])
+    deep: bool = False
 
 
 class Market:
@@ -110,6 +111,7 @@ class Market:
         for symbol in symbols:
             connection.depth[account_id, symbol.symbol_id] = True
             board = self._boards[symbol.symbol_id]
+            board.deep = True
             if not board.depth and board.quote is not None:
                 self._new_depth(symbol, board.quote)
             pushed.append(self._depth_event(account_id, symbol.symbol_id, []))
@@ -151,7 +153,7 @@ class Market:
         if not bid and not ask:
             bid = ask = True
         events: dict[tuple[int, bool, tuple[int, ...]], Any] = {}
-        gone = self._new_depth(symbol, quote) if board.depth else []
+        gone = self._new_depth(symbol, quote) if board.deep else []
         out: list[tuple[Connection, Any]] = []
         for connection in connections:
             for (account_id, number), stamped in connection.spots.items():
