@@ -81,6 +81,9 @@ async def read_catalogue(ask: Ask, account_id: int, wanted: Sequence[str]) -> Ca
     currency = reader.assets[trader.depositAssetId]
     held = await ask(openapi.ProtoOAReconcileReq(ctidTraderAccountId=account_id))
     chosen = [find(name, reader.lights, "data.symbols").symbolId for name in wanted]
+    for name, number in zip(wanted, chosen, strict=True):
+        if reader.by_id[number][0] != name:
+            raise DataError(f"the broker has two symbols with id {number}: {name}, {reader.by_id[number][0]}")
     others = [entry.tradeData.symbolId for entry in (*held.position, *held.order)]
     await reader.specify([*chosen, *others], chosen=frozenset(chosen))
     gone = [number for number in chosen if number not in reader.specifications]

@@ -491,6 +491,19 @@ def test_a_strangers_symbol_that_cannot_be_valued_is_left_out_and_one_of_ours_is
         read_catalogue(broker_of(full=[whole(1)], assets=()), 1, ["EURUSD"]).send(None)
 
 
+def test_two_symbols_with_one_id_are_a_contradiction_where_one_of_them_is_to_be_traded():
+    ask = broker_of(full=[whole(1)])
+
+    async def doubled(request):
+        answer = await ask(request)
+        if request.payloadType == 2114:
+            answer.symbol[1].symbolId = 1
+        return answer
+
+    with pytest.raises(DataError, match="two symbols with id 1"):
+        read_catalogue(doubled, 1, ["EURUSD"]).send(None)
+
+
 def test_a_list_that_never_ends_is_given_up():
     count = iter(range(10**9))
 

@@ -349,11 +349,15 @@ def take_account(choices: Choices) -> None:
         journalled(told)
         assert all(isinstance(number, int) for number in account.unexplained)
         account.foreign_volume_e2()
+        with contextlib.suppress(DataError):
+            assert account.figures().balance == account.balance
     _is_usable(account)
 
 
 def _all_of(account: Account) -> str:
-    return repr({name: value for name, value in vars(account).items() if name not in {"_specifications", "_quotes"}})
+    of_account, of_its_worth = vars(account), vars(account.valuation)
+    shared = {"_specifications", "_quotes", "valuation"}
+    return repr([(name, of[name]) for of in (of_account, of_its_worth) for name in of if name not in shared])
 
 
 def _make(choices: Choices, kind: Any) -> Any:
@@ -365,7 +369,7 @@ def _made(choices: Choices, kind: Any) -> list[Any]:
 
 
 def _step(account: Account, choices: Choices) -> list[Any]:
-    what, command = choices.below(16), choices.of(_COMMANDS)
+    what, command = choices.below(17), choices.of(_COMMANDS)
     if what < 8:
         return account.execution(_make(choices, openapi.ProtoOAExecutionEvent), NOW, choices.of(("", "run-1", "run-2")))
     if what == 8:
@@ -381,6 +385,9 @@ def _step(account: Account, choices: Choices) -> list[Any]:
     if what == 12:
         account.protected(choices.of(("5", "6", "x", "٣", "")))
         return account.refused(command, "POSITION_NOT_FOUND", "t", NOW)
+    if what == 13:
+        account.margin_changed(_make(choices, openapi.ProtoOAMarginChangedEvent))
+        return []
     return account.recover(
         _made(choices, model.ProtoOADeal),
         _made(choices, model.ProtoOAOrder),
