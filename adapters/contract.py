@@ -15,7 +15,9 @@ Orders
 Refusals
     `OrderRejected.code` is in capitals, cTrader's name where it has one: TRADING_BAD_VOLUME, TRADING_BAD_STOPS,
     TRADING_BAD_PRICES, TRADING_BAD_EXPIRATION_DATE, MARKET_CLOSED, NO_QUOTES, NO_CONVERSION, NOT_ENOUGH_MONEY,
-    POSITION_NOT_FOUND, ORDER_NOT_FOUND, SYMBOL_NOT_FOUND, INVALID_REQUEST, REJECTED.
+    POSITION_NOT_FOUND, ORDER_NOT_FOUND, SYMBOL_NOT_FOUND, INVALID_REQUEST, REJECTED; where a broker has such terms
+    also TRADING_DISABLED, SYMBOL_HAS_HOLIDAY, SHORT_SELLING_NOT_ALLOWED, MAX_EXPOSURE_REACHED and
+    PROTECTION_IS_TOO_CLOSE_TO_MARKET. Terms that keep new risk out never keep an exit back.
     A refused cancel carries the order's id and ORDER_NOT_FOUND; it says that nothing rests under that id, not how the
     order ended. A refused amendment carries an empty `client_order_id` and names the position at the start of `text`.
 Prices
