@@ -3,9 +3,20 @@
 Network, venue and time are the simulation's; session, shell and account are the adapter's own.
 """
 
+import pytest
+
 from adapters.ctrader.live import POLL_S
 from adapters.ctrader.venue.specs import AccountSpec
-from adapters.ctrader.venue.terms import CLOSE_ONLY, USD_PER_LOT, Charge, Leverage, Rest, Terms
+from adapters.ctrader.venue.terms import (
+    CLOSE_ONLY,
+    QUOTE_PER_LOT,
+    USD_PER_LOT,
+    USD_PER_MILLION,
+    Charge,
+    Leverage,
+    Rest,
+    Terms,
+)
 from bus.messages import OrderFilled, OrderRejected, Quote, SubmitOrder
 from bus.values import NS_PER_S, OrderType, Side
 from tests.harness.exchange import NOON_NS
@@ -125,13 +136,30 @@ def test_money_is_converted_along_the_brokers_own_chain_of_symbols_that_nobody_t
         bench.agree()
 
 
-def test_what_a_commission_in_dollars_needs_is_read_although_nothing_is_quoted_in_dollars():
+@pytest.mark.parametrize(
+    ("charge", "costs"),
+    [
+        (Charge(kind=USD_PER_LOT, rate=3 * 10**8), 267),  # 3 dollars at 1.1257
+        (Charge(kind=USD_PER_MILLION, rate=30 * 10**8), 300),  # of 100,000 euros, whatever the dollar is
+        (Charge(kind=QUOTE_PER_LOT, rate=1, minimum=3 * 10**8), 267),
+    ],
+)
+def test_what_a_charge_in_dollars_needs_is_read_although_nothing_is_quoted_in_dollars(charge, costs):
     account = AccountSpec(account_id=ACCOUNT, currency="EUR", balance=10**9)
-    terms = {"EURGBP": Terms(charge=Charge(kind=USD_PER_LOT, rate=3 * 10**8, minimum=10**8))}
+    terms = {"EURGBP": Terms(charge=charge)}
     with Bench("EURGBP", "EURUSD", account=account, traded=("EURGBP",), terms=terms) as bench:
         foretold = bench.live.account.valuation.commission("EURGBP", 10_000_000, 86_607)
-        (filled,) = (
-            fact for fact in bench.order(symbol="EURGBP", volume_e2=10_000_000) if isinstance(fact, OrderFilled)
-        )
-        assert foretold == filled.commission == -267  # 3 dollars at 1.1257
+        told = bench.order(symbol="EURGBP", volume_e2=10_000_000)
+        (filled,) = (fact for fact in told if isinstance(fact, OrderFilled))
+        assert foretold == filled.commission == -costs
         bench.agree()
+
+
+def test_on_a_netted_account_an_order_that_only_takes_away_leaves_although_the_symbol_may_only_be_closed():
+    with Bench(hedged=False) as bench:
+        bench.order()
+        bench.wired.operate(bench.venue.change_symbol("EURUSD", Terms(mode=CLOSE_ONLY), bench.wired.world.now_ns))
+        (refused,) = bench.order(side=Side.SELL, volume_e2=1_100_000)
+        assert refused.code == "TRADING_DISABLED"
+        told = bench.order(side=Side.SELL, volume_e2=1_000_000)
+        assert [fact.remaining_e2 for fact in told if isinstance(fact, OrderFilled)] == [0]

@@ -314,6 +314,15 @@ def test_the_side_at_which_money_is_converted_is_learnt_from_the_first_closing_d
     assert rig.worth.converts_at == side
 
 
+def test_where_two_sides_give_the_same_rate_nothing_is_learnt_of_them():
+    quotes = {"USDJPY": Quote(symbol="USDJPY", bid_e5=14_900_000, ask_e5=14_900_000, ts_event_ns=1, ts_init_ns=1)}
+    worth = Valuation({2: specification_of("USDJPY", 2)}, quotes, "USD")
+    for side in ("ask", "mid", "bid"):
+        worth.converts_at = side
+        worth.converted(2, 1 / 149)
+        assert worth.converts_at == side
+
+
 def test_what_cannot_be_valued_says_so_and_is_never_nothing():
     specifications = {1: specification_of(), 2: specification_of("USDJPY", 2, leverage_id=5)}
     worth = Valuation(specifications, {}, "EUR")
