@@ -31,7 +31,7 @@ from daemon.engine import Engine, Watch
 from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
 from daemon.live import LiveShell, take_up
-from daemon.snapshot import DepthView
+from daemon.snapshot import DepthView, MarginView
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
@@ -87,6 +87,7 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
             symbol: DepthView(*(tuple((level.price_e5, level.size_e2) for level in side) for side in sides))
             for symbol, sides in venue.depth().items()
         }
+        status.margin = lambda: _margin(venue)
         watch: list[Watch] = [status.watch]
         async with forecasting(config, models, console, live=True) as (bus, ask):
             if bus is not None:
@@ -117,6 +118,22 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
             surrounded = surroundings(config, shell, status, state, console, look=look)
             told = [halted] if halted is not None else []
             return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
+
+
+def _margin(venue: LiveVenue) -> MarginView | None:
+    """What the account is worth in the broker's figures; None before every price that it needs is known."""
+    try:
+        found = venue.account.figures()
+    except DataError:
+        return None
+    level = found.margin_level_pct
+    return MarginView(
+        balance=found.balance,
+        equity=found.equity,
+        used=found.used_margin,
+        free=found.free_margin,
+        level_pct=None if level is None else float(level),
+    )
 
 
 def _notes(console: Console, look: Look) -> Callable[[str], None]:

@@ -97,11 +97,21 @@ class DepthView(msgspec.Struct, frozen=True):
     asks: tuple[tuple[int, int], ...]
 
 
+class MarginView(msgspec.Struct, frozen=True):
+    """An account in the broker's own terms, in its smallest unit; `level_pct` None = no margin in use."""
+
+    balance: int
+    equity: int
+    used: int
+    free: int
+    level_pct: float | None
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a page or a view shows, at one moment. Money in the account's smallest unit.
 
     `pace` is measured, in seconds of market time a second; `pace_wanted` was asked for; `left_s` None = unknown.
-    `depth` is by symbol, of those whose depth is asked for.
+    `depth` is by symbol, of those whose depth is asked for; `margin` None = no broker, or a price is not known yet.
     """
 
     run_id: str
@@ -125,6 +135,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     patterns: dict[str, int]
     halts: dict[str, str]
     depth: dict[str, DepthView]
+    margin: MarginView | None
     counts: Counts
     progress: float
     pace: float

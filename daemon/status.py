@@ -23,6 +23,7 @@ from daemon.snapshot import (
     DepthView,
     ForecastView,
     Health,
+    MarginView,
     OpenPosition,
     Snapshot,
     Tally,
@@ -62,7 +63,9 @@ class Status:
         self.coverage: dict[int, CoverageView] = {}
         self.refusals, self.patterns = Tally(LARGEST_TABLE), Tally(LARGEST_TABLE)
         self.halts: dict[str, str] = {}
-        self.depth: Callable[[], dict[str, DepthView]] = dict  # beside the stream: it never reaches the core
+        # Beside the stream: neither ever reaches the core.
+        self.depth: Callable[[], dict[str, DepthView]] = dict
+        self.margin: Callable[[], MarginView | None] = lambda: None
         self._total, self._pace, self._run = progress_total, pace, run
         self._instruments: tuple[Instrument, ...] = ()
         self._by_symbol: dict[str, Instrument] = {}
@@ -388,6 +391,7 @@ class Status:
             patterns=self.patterns.ranked(),
             halts=dict(self.halts),
             depth=self.depth(),
+            margin=self.margin(),
             counts=msgspec.structs.replace(self.counts),
             progress=progress,
             pace=pace,

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bus import messages as m
 from bus.errors import ConfigError
-from daemon.snapshot import DepthView
+from daemon.snapshot import DepthView, MarginView
 from daemon.status import Status
 from daemon.web import server as module
 from daemon.web import start
@@ -57,6 +57,14 @@ def test_the_status_is_told_as_json():
 
     assert (code, headers["Content-Type"]) == (200, "application/json; charset=utf-8")
     assert json.loads(body)["counts"]["trades"] == 6
+
+
+def test_the_account_is_shown_in_the_brokers_figures_where_there_is_a_broker():
+    assert json.loads(get("/api/status")[2])["margin"] is None
+    status = folded()
+    status.margin = lambda: MarginView(balance=1_000, equity=900, used=100, free=800, level_pct=900.0)
+    told = json.loads(get("/api/status", status)[2])["margin"]
+    assert told == {"balance": 1_000, "equity": 900, "used": 100, "free": 800, "level_pct": 900.0}
 
 
 def test_depth_is_shown_where_it_is_asked_for():
