@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bus.errors import DataError
-from bus.special import chi2_sf, clopper_pearson
+from bus.special import beta_cdf, chi2_sf, clopper_pearson
 
 Floats = NDArray[np.float64]
 
@@ -291,7 +291,8 @@ def diebold_mariano(difference: Floats, *, ahead: int = 1) -> Verdict:
     """Is one forecast's mean loss the other's? Diebold and Mariano 1995, two-sided.
 
     The variance of the mean difference allows for correlation over `ahead` - 1 steps and over the cube root of n
-    (Newey and West 1987, Bartlett weights); small samples are corrected after Harvey, Leybourne and Newbold 1997.
+    (Newey and West 1987, Bartlett weights); small samples are corrected after Harvey, Leybourne and Newbold 1997, who
+    compare with Student's t of n - 1 degrees of freedom.
 
     Args:
         difference: loss of one less loss of the other, in time order; a negative statistic favours the first.
@@ -313,7 +314,9 @@ def diebold_mariano(difference: Floats, *, ahead: int = 1) -> Verdict:
         return Verdict(statistic=math.copysign(math.inf, mean) if mean else 0.0, p_value=0.0 if mean else 1.0)
     corrected = (n + 1 - 2 * ahead + ahead * (ahead - 1) / n) / n
     statistic = mean / math.sqrt(variance / n) * math.sqrt(corrected)
-    return Verdict(statistic=statistic, p_value=math.erfc(abs(statistic) / math.sqrt(2.0)))
+    freedom = n - 1
+    p_value = beta_cdf(freedom / (freedom + statistic * statistic), 0.5 * freedom, 0.5)
+    return Verdict(statistic=statistic, p_value=p_value)
 
 
 def _moves(held: Sequence[bool] | NDArray[np.bool_], overlap: int) -> tuple[int, int, int, int]:

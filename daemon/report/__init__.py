@@ -12,7 +12,7 @@ import msgspec
 
 from risk.adherence import Adherence
 
-__all__ = ["ReportContext", "ReportPaths", "write_report"]
+__all__ = ["ReportContext", "ReportPaths", "replace_file", "write_report"]
 
 
 class ReportContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,14 +75,14 @@ def write_report(directory: Path, adherence: Adherence, context: ReportContext) 
         csvs=tuple(directory / f"{name}.csv" for name in tables.TABLES),
     )
     document = msgspec.json.encode({"context": context, "summary": summary})
-    _replace(paths.json, msgspec.json.format(document, indent=1) + b"\n")
+    replace_file(paths.json, msgspec.json.format(document, indent=1) + b"\n")
     for path, make in zip(paths.csvs, tables.TABLES.values(), strict=True):
-        _replace(path, make(summary).encode())
-    _replace(paths.html, page.render(summary, context).encode())
+        replace_file(path, make(summary).encode())
+    replace_file(paths.html, page.render(summary, context).encode())
     return paths
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write beside, then move into place: a reader sees the old file or the new one."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -53,31 +53,13 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
 
 def render(summary: Summary, context: ReportContext) -> str:
     """The whole page."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    )
+    environment = templates()
     digits = summary.money_digits
 
     def money(units: float, *, signed: bool = True) -> str:
         return words.amount(units, digits, signed=signed)
 
-    environment.filters.update(
-        money=money,
-        number=words.number,
-        price=words.price,
-        percent=words.percent,
-        moment=words.moment,
-        duration=words.duration,
-        t_value=words.t_value,
-        rule_name=words.rule_name,
-        bars=words.bars,
-        typeset=words.typeset,
-        tone=_tone,
-    )
+    environment.filters["money"] = money
     symbols = tuple(sorted(summary.bars)) or context.symbols
     return environment.get_template("report.html.j2").render(
         s=summary,
@@ -85,12 +67,12 @@ def render(summary: Summary, context: ReportContext) -> str:
         tiles=_tiles(summary),
         parts=_shown_parts(summary),
         delays=[(name, what, summary.delays[key]) for key, name, what in _DELAYS],
-        equity=_figure(plots.equity(summary), _equity_words(summary), "Measured at every bar's close."),
+        equity=figure(plots.equity(summary), _equity_words(summary), "Measured at every bar's close."),
         prices=[_price(summary, symbol) for symbol in symbols],
         coverages=[(symbol, _coverage(summary, symbol)) for symbol in symbols],
-        waterfall=_figure(plots.waterfall(summary), _waterfall_words(summary), ""),
-        slippage=_figure(plots.slippage(summary), _slippage_words(summary), "The outermost bars hold all beyond."),
-        refusals=_figure(plots.refusals(summary), _refusal_words(summary), ""),
+        waterfall=figure(plots.waterfall(summary), _waterfall_words(summary), ""),
+        slippage=figure(plots.slippage(summary), _slippage_words(summary), "The outermost bars hold all beyond."),
+        refusals=figure(plots.refusals(summary), _refusal_words(summary), ""),
         periods=[("Week", summary.weeks), ("Month", summary.months)],
         subjects=[("strategy", summary.strategies), ("symbol", summary.symbols), ("model", summary.models)],
         days=summary.days[-DAYS_SHOWN:],
@@ -102,7 +84,32 @@ def render(summary: Summary, context: ReportContext) -> str:
     )
 
 
-def _figure(svg: str | None, alt: str, caption: str) -> Figure | None:
+def templates() -> jinja2.Environment:
+    """The templates of this folder, and how they put figures into words."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    )
+    environment.filters.update(
+        number=words.number,
+        price=words.price,
+        percent=words.percent,
+        moment=words.moment,
+        duration=words.duration,
+        t_value=words.t_value,
+        rule_name=words.rule_name,
+        bars=words.bars,
+        typeset=words.typeset,
+        tone=_tone,
+    )
+    return environment
+
+
+def figure(svg: str | None, alt: str, caption: str) -> Figure | None:
+    """A plot of ours for the page; None stays None."""
     # The SVG was drawn by plots from numbers and escaped labels: the only markup that is not autoescaped.
     return None if svg is None else Figure(svg=Markup(svg), alt=alt, caption=caption)  # noqa: S704
 
@@ -158,7 +165,7 @@ def _price(summary: Summary, symbol: str) -> Figure | None:
     bars = summary.bars.get(symbol, ())[-plots.EXCERPT_BARS :]
     alt = f"{symbol}: closes of the last {len(bars)} bars, the forecast interval around each, and every deal."
     caption = "The interval drawn at each bar was stated before that bar began. A ring marks a close outside it."
-    return _figure(plots.price(summary, symbol), alt, caption)
+    return figure(plots.price(summary, symbol), alt, caption)
 
 
 def _coverage(summary: Summary, symbol: str) -> Figure | None:
@@ -172,7 +179,7 @@ def _coverage(summary: Summary, symbol: str) -> Figure | None:
         f"Share of the newest {series[0].window} truths inside the interval, with its 95 % interval. Dashed: the "
         "promise. Forecasts more than one bar ahead overlap, so their bands are narrower than they should be."
     )
-    return _figure(plots.coverage(summary, symbol), f"Rolling coverage of {symbol}: {last}.", caption)
+    return figure(plots.coverage(summary, symbol), f"Rolling coverage of {symbol}: {last}.", caption)
 
 
 def _equity_words(summary: Summary) -> str:

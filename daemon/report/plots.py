@@ -115,7 +115,8 @@ def _percent(value: float, _: object) -> str:
     return f"{number(value)} %"
 
 
-def _dates(axis: Any) -> None:
+def dates(axis: Any) -> None:
+    """Few dates on the x axis, as short as they can be told apart."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(minticks=4, maxticks=9)
@@ -155,7 +156,7 @@ def equity(summary: Summary) -> str | None:
         below.set_title(f"Drawdown from the peak, {summary.currency}")
         below.locator_params(axis="y", nbins=3)
         below.margins(x=0.005)
-        _dates(below)
+        dates(below)
 
     return draw("equity", (10.4, 4.4), paint)
 
@@ -240,7 +241,7 @@ def coverage(summary: Summary, symbol: str) -> str | None:
             axis.yaxis.set_major_formatter(_percent)
             axis.set_ylim(lowest - 3, 101)
             axis.margins(x=0.01)
-            _dates(axis)
+            dates(axis)
 
     return draw("coverage", (10.4, 2.9), paint)
 

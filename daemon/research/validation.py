@@ -12,6 +12,8 @@ from bus.calendar import to_datetime
 from bus.errors import DataError
 from bus.series import BarSeries
 from bus.values import NS_PER_HOUR
+from daemon.research.verdict import Verdict, judge
+from models.validate.report import AgreementRow, CalibrationRow, Curve, Report, SkillRow, TradingRow
 
 Progress = Callable[[str, float], None]
 
@@ -30,6 +32,12 @@ class Wanted:
         since_ns: bars that open before it are left out; None = none are.
         until_ns: bars that open at it or later are left out; None = none are.
         clock: of the data's timestamps; None = what the format says.
+        models: architectures to train over expanding windows, or ``all``.
+        folds: expanding windows.
+        embargo: bars; None = as far as features look back.
+        seed: of trainings.
+        cost_pips: spread where the data have no ask.
+        trials: configurations tried in all, if more than this run's.
     """
 
     path: Path
@@ -41,6 +49,12 @@ class Wanted:
     since_ns: int | None
     until_ns: int | None
     clock: str | None
+    models: tuple[str, ...] = ()
+    folds: int = 5
+    embargo: int | None = None
+    seed: int = 7
+    cost_pips: float = 0.8
+    trials: int = 0
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +69,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
-    """The one object of ``plimsoll validate --json``: rows as in `models.validate.rows`."""
+    """The one object of ``plimsoll validate --json``: tables as in `models.validate.report`, and what they come to."""
 
     level: float
     test_fraction: float
@@ -65,9 +79,22 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     rivals: list[msgspec.Struct]
     joint: list[msgspec.Struct]
     notes: list[str]
+    skill: list[SkillRow]
+    trading: list[TradingRow]
+    agreement: list[AgreementRow]
+    calibration: list[CalibrationRow]
+    verdict: Verdict
 
 
-def run(wanted: Wanted, progress: Progress) -> Validation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was measured, and coverage over time for the page."""
+
+    validation: Validation
+    curves: list[Curve]
+
+
+def run(wanted: Wanted, progress: Progress) -> Outcome:
     """Measure every symbol.
 
     Args:
@@ -79,30 +106,49 @@ def run(wanted: Wanted, progress: Progress) -> Validation:
         DataError: files that cannot be read, or too few bars.
     """
     from models.validate import DEFAULT, Settings, validate  # scipy: nothing but research loads it
+    from models.validate.trading import deflated
 
     settings = Settings(
         horizons=wanted.horizons,
         level_ppm=round(wanted.level * 1e6),
         test_fraction=wanted.test_fraction,
         window_days=wanted.window_days,
+        models=wanted.models,
+        folds=wanted.folds,
+        embargo_bars=wanted.embargo,
+        seed=wanted.seed,
+        cost_pips=wanted.cost_pips,
     )
     progress("reading", 0.0)
     found, notes = _read(wanted)
-    result = Validation(
-        level=wanted.level, test_fraction=wanted.test_fraction, default=DEFAULT, data=[], rows=[], rivals=[], joint=[],
-        notes=notes,
-    )  # fmt: skip
+    reports: list[Report] = []
     for place, series in enumerate(found):
 
         def told(stage: str, share: float, place: int = place) -> None:
             progress(stage, (place + share) / len(found))
 
-        report = validate(series, settings, told)
-        result.rows.extend(report.rows)
-        result.rivals.extend(report.rivals)
-        result.joint.extend(report.joint)
-        result.data.append(_measured(series, wanted.test_fraction))
-    return result
+        reports.append(validate(series, settings, told))
+        notes.extend(reports[-1].notes)
+    rows = [row for report in reports for row in report.rows]
+    skill = [row for report in reports for row in report.skill]
+    trading = deflated([row for report in reports for row in report.trading], wanted.trials)
+    own = [row.coverage for row in rows if (row.model, row.method) == DEFAULT]
+    validation = Validation(
+        level=wanted.level,
+        test_fraction=wanted.test_fraction,
+        default=DEFAULT,
+        data=[_measured(series, wanted.test_fraction) for series in found],
+        rows=list(rows),
+        rivals=[row for report in reports for row in report.rivals],
+        joint=[row for report in reports for row in report.joint],
+        notes=notes,
+        skill=skill,
+        trading=trading,
+        agreement=[row for report in reports for row in report.agreement],
+        calibration=[row for report in reports for row in report.calibration],
+        verdict=judge(wanted.level, own, skill, trading),
+    )
+    return Outcome(validation=validation, curves=[curve for report in reports for curve in report.curves])
 
 
 def _read(wanted: Wanted) -> tuple[list[BarSeries], list[str]]:

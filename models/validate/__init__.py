@@ -25,7 +25,8 @@ width, Winkler score and CRPS are basis points of the price. CRPS is that of the
 scores (fair), renewed every 24 bars. Forecasts h bars ahead overlap: intervals of coverage and tests count n / h.
 """
 
-from models.validate.rows import DEFAULT, JointRow, Report, RivalRow, Row
+from models.validate.report import Report
+from models.validate.rows import DEFAULT, JointRow, RivalRow, Row
 from models.validate.run import Settings, bars_ahead, validate
 
 __all__ = ["DEFAULT", "JointRow", "Report", "RivalRow", "Row", "Settings", "bars_ahead", "validate"]

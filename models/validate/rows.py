@@ -89,14 +89,6 @@ class RivalRow(msgspec.Struct, frozen=True, kw_only=True):
     p: float
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured, for one market or many."""
-
-    rows: tuple[Row, ...]
-    rivals: tuple[RivalRow, ...]
-    joint: tuple[JointRow, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
     """Intervals as they were given, of consecutive forecasts. All of shape (n,); `bounded` is False for whole lines."""

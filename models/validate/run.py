@@ -6,18 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec.structs import replace
 
 from bus.errors import ConfigError, DataError
 from bus.series import BarSeries
-from bus.values import NS_PER_DAY, NS_PER_S
+from bus.values import NS_PER_DAY, NS_PER_S, default_instrument
 from models import features
 from models.columns import Floats, Ints, from_series
 from models.contract import Progress, no_progress
 from models.train.data import volatilities
 from models.train.garch import LEAST_RETURNS, fit
 from models.validate import intervals
+from models.validate.agreement import agreement_rows
 from models.validate.joint import Paths, joint_rows
-from models.validate.rows import DEFAULT, Asked, Report, RivalRow, Row, compare, measure
+from models.validate.report import Report
+from models.validate.rows import DEFAULT, Asked, RivalRow, Row, compare, measure
+from models.validate.skill import calibration_rows, curves, skill_rows
+from models.validate.trading import costs_of, trading_rows
+from models.validate.walkforward import folds_of, follow_all, forecasters, history_of
 
 LEAST_FORECASTS = 10
 """Independent forecasts that must be left to count at every horizon, and come before those."""
@@ -37,12 +43,23 @@ class Settings:
         level_ppm: nominal coverage.
         test_fraction: share of the bars, the newest, whose forecasts count.
         window_days: trading days of 24 hours that the worst window has.
+        models: names of architectures to train over expanding windows beside the random walk, or ``all``.
+        folds: windows that the tested part is cut into; everything is trained anew before each.
+        embargo_bars: between what is learnt from and what is tested, beside the purge; None = as far as the features
+            look back.
+        seed: of all trainings.
+        cost_pips: spread of a round trip where the data have no ask.
     """
 
     horizons: tuple[str, ...] = ("1h", "4h", "1d")
     level_ppm: int = 900_000
     test_fraction: float = 0.3
     window_days: int = _TRADING_DAYS
+    models: tuple[str, ...] = ()
+    folds: int = 5
+    embargo_bars: int | None = None
+    seed: int = 7
+    cost_pips: float = 0.8
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured.
@@ -58,6 +75,12 @@ class Settings:
             raise ConfigError(f"test fraction {self.test_fraction:g}; it must lie between 0 and 1, for instance 0.3")
         if self.window_days < 1:
             raise ConfigError(f"a worst window of {self.window_days} days; give at least 1")
+        if self.folds < 1 or (self.embargo_bars or 0) < 0 or not 0.0 <= self.cost_pips < 1e4:
+            raise ConfigError(
+                f"{self.folds} windows, an embargo of {self.embargo_bars} bars, a cost of {self.cost_pips:g} pips; "
+                "give at least one window, and nothing below 0"
+            )
+        forecasters(self.models)
 
 
 def bars_ahead(horizon: str, period_ns: int) -> int:
@@ -98,12 +121,12 @@ def validate(series: BarSeries, settings: Settings, progress: Progress | None = 
     rivals: list[RivalRow] = []
     for column, (horizon, ahead) in enumerate(zip(settings.horizons, bars, strict=True)):
         asked = Asked(symbol=series.symbol, horizon=horizon, bars=ahead, level_ppm=settings.level_ppm, window=window)
-        told(f"{series.symbol} {horizon}", 0.3 + 0.6 * column / len(bars))
+        told(f"{series.symbol} {horizon}", 0.15 + 0.25 * column / len(bars))
         own = {name: scale[:, column] for name, scale in scales.items()}
         measured, compared = _rows(asked, series.close_e5, own, start)
         rows += measured
         rivals += compared
-    told(f"{series.symbol} joint", 0.9)
+    told(f"{series.symbol} joint", 0.4)
     paths = Paths(
         symbol=series.symbol,
         horizons=settings.horizons,
@@ -114,8 +137,41 @@ def validate(series: BarSeries, settings: Settings, progress: Progress | None = 
         start=start,
     )
     joint = tuple(joint_rows(paths)) if len(bars) > 1 else ()
+    found = Report(rows=tuple(rows), rivals=tuple(rivals), joint=joint)
+    found = _forward(
+        series, settings, tuple(bars), start, window, found, lambda stage, done: told(stage, 0.5 + done / 2)
+    )
     told(series.symbol, 1.0)
-    return Report(rows=tuple(rows), rivals=tuple(rivals), joint=joint)
+    return found
+
+
+def _forward(
+    series: BarSeries, settings: Settings, bars: tuple[int, ...], start: int, window: int, found: Report, told: Progress
+) -> Report:
+    """The report with what trained forecasters do over expanding windows, or with a note that says why not."""
+    embargo = features.startup() if settings.embargo_bars is None else settings.embargo_bars
+    try:
+        history = history_of(series, settings.horizons, bars, settings.level_ppm, start)
+        folds = folds_of(history, settings.folds, embargo)
+    except DataError as error:
+        return replace(found, notes=(f"no expanding windows: {error}",))
+    tracks = follow_all(history, folds, forecasters(settings.models), seed=settings.seed, progress=told)
+    stated_e5 = round(settings.cost_pips * _pip_e5(series.symbol))
+    return replace(
+        found,
+        skill=tuple(skill_rows(history, tracks, settings.level_ppm)),
+        trading=tuple(trading_rows(history, tracks, costs_of(history, stated_e5))),
+        agreement=tuple(agreement_rows(history, tracks)),
+        calibration=tuple(calibration_rows(history, tracks)),
+        curves=tuple(curves(history, tracks, settings.level_ppm, window)),
+    )
+
+
+def _pip_e5(symbol: str) -> int:
+    try:
+        return default_instrument(symbol).pip_e5
+    except DataError:
+        return 10
 
 
 def _check_size(series: BarSeries, settings: Settings, longest: int, start: int) -> None:

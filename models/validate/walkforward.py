@@ -1,0 +1,153 @@
+"""Trained forecasters over history: trained anew before each window on everything older, and asked in it.
+
+Theory of operation. `History` holds every row of a market once (features at a bar depend on nothing after it: the
+feature contract tests that), and folds (`models.validate.windows`) say which rows a model may learn from. Scalers,
+penalties, early stopping and damping see the fit and validation parts alone; calibration scores come from rows that no
+training saw. The random walk goes through the same machinery with a forecast of no change, so that its row differs from
+another in nothing but the forecast.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+
+from bus.errors import ConfigError, DataError
+from bus.series import BarSeries
+from models.columns import Columns, Floats, from_series
+from models.contract import Net, Progress
+from models.forward import Pipeline
+from models.nets import architectures
+from models.random_walk import MODEL_ID
+from models.train.data import LEAST_ROWS, Rows, Split, rows_of, volatilities
+from models.train.fit import fit_forecaster
+from models.validate.tracks import DECIDING_PPM, LEVELS_PPM, History, Track, follow, joined
+from models.validate.windows import Fold, expanding
+
+Tracks = dict[str, tuple[Track, ...]]
+"""By model, the random walk first: one track a horizon."""
+
+
+def forecasters(names: Sequence[str]) -> tuple[Net, ...]:
+    """Architectures that forecast, by name; ``all`` is every one.
+
+    Raises:
+        ConfigError: a name that is none of theirs, or twice.
+    """
+    known = {name: net for name, net in architectures().items() if net.task == "forecast"}
+    if tuple(names) == ("all",):
+        return tuple(known.values())
+    strange = [name for name in names if name not in known]
+    if strange or len(set(names)) != len(names):
+        raise ConfigError(
+            f"models {','.join(names)}: {', '.join(strange) or 'one of them twice'}; give each once, of "
+            f"{', '.join(known)}, or all"
+        )
+    return tuple(known[name] for name in names)
+
+
+def history_of(
+    series: BarSeries, horizons: tuple[str, ...], bars: tuple[int, ...], level_ppm: int, start_bar: int
+) -> History:
+    """Every row of a market; tested from bar `start_bar` on.
+
+    Raises:
+        DataError: no row that is complete before the tested part, or none in it.
+    """
+    columns: Columns = from_series(series)
+    rows = rows_of(columns, bars)
+    first = len(series) - max(bars) - len(rows)
+    if not 0 < start_bar - first < len(rows):
+        raise DataError(f"{series.symbol}: {len(series)} bars leave no complete row before or in the tested part")
+    scales_e5, _ = volatilities(series, horizons=bars)
+    return History(
+        series=series,
+        first=first,
+        rows=rows,
+        scales_e5=scales_e5[first : first + len(rows)],
+        horizons=horizons,
+        bars=bars,
+        start=start_bar - first,
+        levels_ppm=tuple(sorted({*LEVELS_PPM, DECIDING_PPM, level_ppm}, reverse=True)),
+    )
+
+
+def folds_of(history: History, count: int, embargo_bars: int) -> list[Fold]:
+    """The windows of the tested part, their gaps by the time of the longest label.
+
+    Raises:
+        DataError: too few rows to learn from before the first window.
+    """
+    series, n, longest = history.series, len(history.rows), max(history.bars)
+    closes_ns = series.ts_open_ns + series.period_ns
+    known_ns = closes_ns[history.first : history.first + n]
+    label_end_ns = closes_ns[history.first + longest : history.first + longest + n]
+    folds = list(expanding(known_ns, label_end_ns, start=history.start, count=count,
+                           embargo_ns=embargo_bars * series.period_ns))  # fmt: skip
+    least = min(len(folds[0].fit), 4 * len(folds[0].validation), 4 * len(folds[0].calibration))
+    if least < LEAST_ROWS:
+        raise DataError(f"{series.symbol}: {history.start} rows before the tested part are too few to train on")
+    return folds
+
+
+def follow_all(
+    history: History, folds: Sequence[Fold], nets: Sequence[Net], *, seed: int, progress: Progress
+) -> Tracks:
+    """Train each architecture before each window, and follow what it forecasts; the random walk beside them.
+
+    Args:
+        history: the market.
+        folds: as `folds_of` gives them.
+        nets: to train.
+        seed: of every training.
+        progress: told a model and a window, and the share done of all.
+    """
+    tracks: Tracks = {}
+    for place, (name, answers) in enumerate(_forecasts(history, folds, nets, seed)):
+        parts: list[list[Track]] = [[] for _ in history.bars]
+        for window, (fold, expected) in enumerate(zip(folds, answers, strict=True)):
+            for column in range(len(history.bars)):
+                parts[column].append(follow(history, fold, expected[:, column], column))
+            share = (place + (window + 1) / len(folds)) / (1 + len(nets))
+            progress(f"{history.series.symbol} {name}, window {window + 1} of {len(folds)}", share)
+        tracks[name] = tuple(joined(each) for each in parts)
+    return tracks
+
+
+def _forecasts(
+    history: History, folds: Sequence[Fold], nets: Sequence[Net], seed: int
+) -> Iterator[tuple[str, Iterator[Floats]]]:
+    yield MODEL_ID, iter([np.zeros_like(history.rows.labels)] * len(folds))
+    for net in nets:
+        yield net.name, (_trained(history, fold, net, seed) for fold in folds)
+
+
+def _trained(history: History, fold: Fold, net: Net, seed: int) -> Floats:
+    """Expected returns of all rows by a model that has learnt from a fold's older parts; those of the fold count."""
+    parts = Split(
+        fit=part_of(history.rows, fold.fit),
+        validation=part_of(history.rows, fold.validation),
+        calibration=part_of(history.rows, fold.calibration),
+        scales_e5=history.scales_e5[fold.calibration.start : fold.calibration.stop],
+        volatility=volatilities(history.series.slice(0, 2), horizons=history.bars)[1].state(),
+    )
+    pipeline = fit_forecaster(net, parts, seed=seed)
+    expected = np.zeros_like(history.rows.labels)
+    asked = range(fold.calibration.start, fold.test.stop)
+    expected[asked.start : asked.stop] = answers_of(pipeline, history.rows.features, asked)
+    return expected
+
+
+def answers_of(pipeline: Pipeline, rows: Floats, asked: range) -> Floats:
+    """What a pipeline answers on consecutive rows of features; one that looks at a window sees the rows before, too."""
+    if pipeline.window == 1:
+        return pipeline(rows[asked.start : asked.stop])
+    seen = rows[asked.start - pipeline.window + 1 : asked.stop]
+    windows = np.lib.stride_tricks.sliding_window_view(seen, pipeline.window, axis=0)
+    return pipeline(windows.transpose(0, 2, 1).reshape(len(asked), -1))
+
+
+def part_of(rows: Rows, part: range) -> Rows:
+    """Some consecutive rows."""
+    chosen = np.s_[part.start : part.stop]
+    return replace(rows, **{field.name: getattr(rows, field.name)[chosen] for field in fields(rows)})
