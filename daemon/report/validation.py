@@ -54,7 +54,7 @@ def render(outcome: Outcome) -> str:
             rows=_groups(found.rows, "symbol", "horizon"),
             plots=[_plots(found, outcome.curves, *key) for key in _keys(found)],
             days=f"{found.data[0].first} to {found.data[0].last}" if found.data else "",
-            none=words.NONE,
+            dash=words.NONE,
         )
     )
 

@@ -72,9 +72,10 @@ def fit(returns: Floats) -> Garch:
 
 def _bound(free: Floats) -> tuple[float, float, float]:
     """Free numbers to omega > 0, alpha in (0, 1), beta in (0, 1 - alpha)."""
-    alpha = 1.0 / (1.0 + np.exp(-free[0]))
-    beta = (1.0 - alpha) / (1.0 + np.exp(-free[1]))
-    return float(np.exp(free[2])), float(alpha), float(beta)
+    held = np.clip(free, -300.0, 300.0)  # the search may stray; beyond this nothing changes but an overflow
+    alpha = 1.0 / (1.0 + np.exp(-held[0]))
+    beta = (1.0 - alpha) / (1.0 + np.exp(-held[1]))
+    return float(np.exp(held[2])), float(alpha), float(beta)
 
 
 def _filtered(returns: Floats, omega: float, alpha: float, beta: float, before: float) -> Floats:

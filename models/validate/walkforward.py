@@ -8,7 +8,7 @@ another in nothing but the forecast.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -134,20 +134,22 @@ def _trained(history: History, fold: Fold, net: Net, seed: int) -> Floats:
     pipeline = fit_forecaster(net, parts, seed=seed)
     expected = np.zeros_like(history.rows.labels)
     asked = range(fold.calibration.start, fold.test.stop)
-    expected[asked.start : asked.stop] = answers_of(pipeline, history.rows.features, asked)
+    expected[asked.start : asked.stop] = answers_of(pipeline, history.rows, asked)
     return expected
 
 
-def answers_of(pipeline: Pipeline, rows: Floats, asked: range) -> Floats:
-    """What a pipeline answers on consecutive rows of features; one that looks at a window sees the rows before, too."""
-    if pipeline.window == 1:
-        return pipeline(rows[asked.start : asked.stop])
-    seen = rows[asked.start - pipeline.window + 1 : asked.stop]
+def answers_of(pipeline: Pipeline, rows: Rows, asked: range) -> Floats:
+    """What a pipeline answers on consecutive rows; one that looks at a window sees the bars before them, too."""
+    ahead = len(rows.features) - len(rows)  # features may begin with bars that only windows look at
+    seen = rows.features[asked.start + ahead - pipeline.window + 1 : asked.stop + ahead]
     windows = np.lib.stride_tricks.sliding_window_view(seen, pipeline.window, axis=0)
     return pipeline(windows.transpose(0, 2, 1).reshape(len(asked), -1))
 
 
 def part_of(rows: Rows, part: range) -> Rows:
-    """Some consecutive rows."""
-    chosen = np.s_[part.start : part.stop]
-    return replace(rows, **{field.name: getattr(rows, field.name)[chosen] for field in fields(rows)})
+    """Some consecutive rows, with the bars before the first that its window looks at."""
+    ahead = len(rows.features) - len(rows)
+    parts: dict[str, object] = {"features": rows.features[part.start : part.stop + ahead]}
+    for name in ("labels", "sigma", "close_e5", "actual_e5"):
+        parts[name] = getattr(rows, name)[part.start : part.stop]
+    return replace(rows, **parts)
