@@ -151,10 +151,10 @@ def _progress(settings: Settings, console: Console) -> Generator[Callable[[str, 
 def _benchmark(
     settings: Settings, path: Path, *, models: tuple[str, ...], samples: int, seed: int, html: Path | None
 ) -> int:
-    from daemon.research.benchmark import run_benchmark
-
     if html is not None:
         raise ConfigError("--html has no page for --protocol; take --json, or the table")
+    from daemon.research.benchmark import run_benchmark
+
     with _progress(settings, console_for(stderr=True)) as told:
         result = run_benchmark(path, models=models, samples=samples, seed=seed, progress=told)
     if settings.as_json:

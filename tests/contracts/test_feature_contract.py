@@ -48,7 +48,8 @@ each_feature = pytest.mark.parametrize("one", ALL.values(), ids=ALL.keys())
 
 
 def points(source):
-    return np.random.default_rng(0).integers(LONGEST, len(source), POINTS).tolist()
+    """1,000 different rows, each with all the history that any feature may look at."""
+    return np.random.default_rng(0).choice(np.arange(LONGEST, len(source)), POINTS, replace=False).tolist()
 
 
 def disagreements(source, chosen):
@@ -102,6 +103,17 @@ def test_as_many_bars_as_it_says_are_enough_to_the_bit_and_one_fewer_are_not(nam
     assert measured(name)["late"][one.name] == []
 
 
+@pytest.mark.parametrize("name", [name for name in SOURCES if name == "made_up" or REAL])
+def test_no_feature_is_left_out_and_every_source_has_a_thousand_points(name):
+    """A feature of a new need would otherwise be looked at nowhere, and a short source at fewer rows than it says."""
+    assert {one.needs for one in ALL.values()} == SOURCES["made_up"][1]
+    made, needs = SOURCES[name]
+    assert needs <= SOURCES["made_up"][1]
+    rows = points(made())
+    assert len(set(rows)) == POINTS
+    assert min(rows) >= max(one.startup for one in ALL.values())
+
+
 def test_the_harness_sees_a_feature_that_looks_ahead_and_one_that_needs_more_bars_than_it_says():
     def planted(name, startup, compute):
         return Feature(name=name, group="", formula="", needs="bars", startup=startup, args=(), values=compute)
@@ -115,7 +127,7 @@ def test_the_harness_sees_a_feature_that_looks_ahead_and_one_that_needs_more_bar
         "long": planted("long", 11, lambda m: mean(m.close, 10)),
         "good": planted("good", 11, lambda m: shift(mean(m.close, 10), 1)),
     }
-    source = Source(bars=made_up_bars(600, 3))
+    source = Source(bars=made_up_bars(LONGEST + POINTS, 3))
     found = disagreements(source, bad)
     assert set(found["future"]) == {"ahead", "whole"}
     assert set(found["early"]) >= {"short", "whole"}

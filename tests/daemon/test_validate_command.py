@@ -1,6 +1,7 @@
 """`plimsoll validate` as a user runs it: files in, one object out."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +71,71 @@ def test_a_table_for_people_with_the_default_among_the_rows(folder):
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
+@pytest.fixture(scope="module")
+def forecasters(folder):
+    """The one object and the page of a run with a trained forecaster."""
+    page = folder.parent / "pages" / "validation.html"
+    done = plimsoll(
+        "validate", "--data", folder, "--horizons", "1h,4h", "--window", "10", "--models", "ridge", "--folds", "2",
+        "--embargo", "0", "--trials", "40", "--json", "--html", page,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), page.read_text()
+
+
+def test_forecasters_stand_beside_the_random_walk_in_tables_of_their_own(forecasters):
+    found, _ = forecasters
+    for row in found["rows"]:
+        assert row["model"] != "ridge"
+    for table in ("skill", "trading", "calibration", "agreement"):
+        for symbol in ("EURUSD", "USDCHF"):
+            models = {row["model"] for row in found[table] if row["symbol"] == symbol}
+            assert models == {"random-walk", "ridge"}, table
+    assert {row["cost_from"] for row in found["trading"] if row["symbol"] == "EURUSD"} == {"data"}
+    assert {row["cost_from"] for row in found["trading"] if row["symbol"] == "USDCHF"} == {"stated"}
+    assert {row["trials"] for row in found["trading"]} == {40}
+    assert {row["rule"] for row in found["trading"]} == {"interval", "sign"}
+    assert found["verdict"]["headline"]
+    assert found["notes"] == []
+
+
+def test_the_page_says_the_verdict_first_and_needs_nothing_but_itself(forecasters):
+    found, page = forecasters
+    assert page.index(found["verdict"]["headline"]) < page.index("<table")
+    assert not re.findall(r"https?:|//[a-z0-9-]+\.[a-z]{2,}|@import|<link (?!rel=\"icon\" href=\"data:)", page)
+    assert not re.findall(r"<(script|iframe|object|embed|img|video|audio)\b", page)
+    assert "default-src 'none'" in page
+    assert "None" not in page
+    for heading in ("Forecasters", "After costs", "Horizons against each other", "Calibration", "Intervals"):
+        section = page[page.index(f">{heading}</h2>") :]
+        assert "random-walk" in section[: section.index("</section>")], heading
+    assert page.count("<svg") == 1 + 3 * 4  # the mark; coverage, reliability and PIT of two models on two symbols
+    for symbol in ("EURUSD", "USDCHF"):
+        assert f"Coverage of {symbol}, ridge, over time" in page
+    assert len(re.findall(r'id="([^"]+)"', page)) == len(set(re.findall(r'id="([^"]+)"', page)))
+
+
+def test_a_run_that_cannot_train_says_so_and_measures_the_rest(folder):
+    done = plimsoll("validate", "--data", folder, "--symbols", "EURUSD", "--horizons", "1h", "--json", "--html",
+                    folder.parent / "short.html")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["skill"] == found["trading"] == []
+    assert "no expanding windows" in found["notes"][0]
+    assert found["rows"]
+    page = (folder.parent / "short.html").read_text()
+    assert "No trained forecaster was measured." in page
+    assert "no expanding windows" in page
+
+
+def test_people_are_told_the_verdict_too(folder):
+    done = plimsoll("validate", "--data", folder, "--symbols", "EURUSD", "--horizons", "1h,4h", "--embargo", "0",
+                    "--folds", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ridge, interval" in done.stdout
+    assert "The daemon's intervals of 90 % held" in " ".join(done.stdout.split())
+
+
 def test_dates_cut_the_bars(folder):
     arguments = ("validate", "--data", folder, "--symbols", "EURUSD", "--horizons", "1h", "--json")
     done = plimsoll(*arguments, "--since", "2017-04-20", "--until", "2017-06-20")
@@ -91,6 +157,9 @@ def test_dates_cut_the_bars(folder):
         (("--test-fraction", "1"), 78, "test fraction 1"),
         (("--since", "yesterday"), 78, "write a date"),
         (("--horizons", "1w", "--test-fraction", "0.1"), 1, "too few"),
+        (("--models", "oracle"), 78, "models oracle"),
+        (("--folds", "0"), 78, "at least one window"),
+        (("--protocol", "gluonts", "--html", "page.html"), 78, "no page for --protocol"),
     ],
 )
 def test_what_cannot_be_measured_is_one_clear_line(folder, options, code, says):
