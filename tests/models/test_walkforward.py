@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from bus.errors import ConfigError, DataError
+from models import scores
 from models.forms.dense import Dense
 from models.forward import Pipeline
 from models.random_walk import MODEL_ID
 from models.scalers import Scaler
 from models.validate import Settings, validate
+from models.validate import tracks as tracks_module
 from models.validate.agreement import agreement_rows
 from models.validate.skill import calibration_rows, curves, skill_rows
 from models.validate.trading import Costs, costs_of, deflated, profits, signals, trading_rows
@@ -88,6 +90,23 @@ def test_what_is_forecast_is_the_same_when_everything_after_it_is_another_market
                 before, after = getattr(first, field), getattr(second, field)
                 assert (before[:known] == after[:known]).all(), (name, field)
                 assert (before[known + 50 :] != after[known + 50 :]).any()
+
+
+def test_the_distribution_is_made_of_scores_whose_truth_has_come():
+    random = np.random.default_rng(2)
+    before, earned, error = np.abs(random.standard_normal(200)), np.abs(random.standard_normal(72)), np.ones(72)
+    ahead, row = 4, 48
+    given = tracks_module._distribution(before, earned, error, ahead)
+    for first, same in ((row - ahead + 1, True), (row - ahead, False)):
+        other = earned.copy()
+        other[first:] += 3.0
+        changed = tracks_module._distribution(before, other, error, ahead)
+        assert all((a[row] == b[row]) == same for a, b in zip(given[:1], changed[:1], strict=True))
+    samples = np.concatenate((before, -before))
+    low, high = scores.pit_sample(samples[None], error[:1])
+    assert (given[1][0], given[2][0]) == (low[0], high[0])
+    low, high = scores.pit_sample(samples[None], -0.3 * error[:1])
+    assert tracks_module._pit(np.sort(before), np.array([-0.3])) == (low, high)
 
 
 def test_a_leak_is_seen_and_called_one():
