@@ -62,8 +62,8 @@ def _trading(traded: Sequence[TradingRow]) -> list[str]:
         return ["Nothing was traded."] if traded else []
     sentence = (
         f"The best Sharpe ratio after costs is {best.sharpe:.2f} a year (95 % {best.sharpe_lo:.2f} to "
-        f"{best.sharpe_hi:.2f}): {best.symbol} {best.horizon}, {best.model} by {best.rule}. As the best of "
-        f"{best.trials} attempts it is above 0 with a probability of {100 * (best.dsr or 0.0):.0f} %."
+        f"{best.sharpe_hi:.2f}): {best.symbol} {best.horizon}, {best.model} by {best.rule}. That it is more than the "
+        f"luck of the best of {best.trials} attempts is {100 * (best.dsr or 0.0):.0f} % sure (deflated Sharpe ratio)."
     )
     return [sentence]
 

@@ -10,7 +10,8 @@ the spread of the round trip, as `strategies.interval` does; ``sign`` always fol
 
 A deflated Sharpe ratio is the chance that the true one is positive given that so many configurations were tried
 (Bailey and Lopez de Prado 2014). Trials are models x horizons x rules x symbols of the run, or more where the user says
-that more was tried; their variance is that of all that traded.
+that more was tried. Their variance is that of the ratios before costs of all that traded: costs are known and no luck,
+and a rule that pays its stake away would otherwise make every other look like luck.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,8 @@ class TradingRow(msgspec.Struct, frozen=True, kw_only=True):
         gross: profit a year before costs, % of the stake, not compounded; `net` after costs.
         sharpe: after costs, annualised after Lo (2002), with its 95 % interval; None where nothing was traded.
         sharpe_gross: before costs.
-        sharpe_day: after costs, of a day; `skew` and `kurtosis` (3 = Gaussian) of the days.
+        sharpe_day: after costs, of a day, not annualised; `skew` and `kurtosis` (3 = Gaussian) of the days.
+        sharpe_gross_day: before costs.
         drawdown: deepest fall of the profit curve after costs, % of the stake.
         psr: chance that the true Sharpe ratio is above 0, were this the only attempt.
         dsr: the same given all `trials`; `luckiest` is the Sharpe ratio of a day that the best of so many worthless
@@ -68,6 +70,7 @@ class TradingRow(msgspec.Struct, frozen=True, kw_only=True):
     sharpe_hi: float | None
     sharpe_gross: float | None
     sharpe_day: float | None
+    sharpe_gross_day: float | None
     skew: float | None
     kurtosis: float | None
     drawdown: float
@@ -158,6 +161,7 @@ def _trade(history: History, track: Track, name: str, column: int, rule: str, co
         net=round_to(100.0 * float(net.sum()) / years),
         **_worth(after),
         sharpe_gross=None if before is None else round_to(before.annual),
+        sharpe_gross_day=None if before is None else round_to(before.per_period),
         drawdown=round_to(100.0 * max_drawdown(net)),
         dsr=None,
         luckiest=None,
@@ -188,7 +192,7 @@ def deflated(rows: Sequence[TradingRow], tried: int = 0) -> list[TradingRow]:
     """
     own = [row for row in rows if row.model != MODEL_ID]
     trials = max(len(own), tried, 1)
-    daily = [row.sharpe_day for row in own if row.sharpe_day is not None]
+    daily = [row.sharpe_gross_day for row in own if row.sharpe_gross_day is not None]
     luckiest = luckiest_sharpe(float(np.var(daily, ddof=1)) if len(daily) > 1 else 0.0, trials)
     return [_deflate(row, luckiest, trials) for row in rows]
 

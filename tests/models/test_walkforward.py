@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bus.errors import ConfigError, DataError
 from models import scores
@@ -135,6 +136,14 @@ def test_without_a_leak_nothing_is_earned():
     for row in rows:
         if row.model == MODEL_ID:
             assert (row.signals, row.net, row.gross, row.sharpe, row.dsr, row.drawdown) == (0, 0, 0, None, None, 0)
+
+
+def test_costs_are_not_counted_as_luck():
+    """A rule that pays its stake away leaves the others' deflated ratio as it is."""
+    rows = [row for row in trading_rows(history(), tracks(), costs_of(history(), 8)) if row.sharpe_day is not None]
+    ruined = [structs.replace(rows[0], sharpe_day=-5.0), *rows[1:]]
+    assert [row.dsr for row in deflated(ruined)][1:] == [row.dsr for row in deflated(rows)][1:]
+    assert len({row.luckiest for row in deflated(rows)}) == 1
 
 
 def test_one_signal_pays_half_the_spread_in_and_out_and_earns_what_the_mid_did():
