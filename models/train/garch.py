@@ -16,20 +16,27 @@ from bus.errors import DataError
 from models.columns import Floats
 
 LEAST_RETURNS = 500
+_LEAST_RETURN = 1e-6
 _STARTS = ((-3.0, 3.0, -4.0), (-2.0, 2.0, -2.0), (-4.0, 4.0, -6.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garch:
-    """A fitted model. `omega` is in squared units of the returns."""
+    """A fitted model.
+
+    Attributes:
+        omega: in squared units of the returns, as is `first`, the variance of the first return (that of all returns
+            which it was fitted to: where nothing ever returns to `unconditional`, that says little about any of them).
+    """
 
     omega: float
     alpha: float
     beta: float
+    first: float
 
     def variances(self, returns: Floats) -> Floats:
         """Variance of the return after each return, as seen with it, shape (n,)."""
-        return _filtered(returns, self.omega, self.alpha, self.beta, self.unconditional)
+        return _filtered(returns, self.omega, self.alpha, self.beta, self.first)
 
     def over(self, variances: Floats, horizon: int) -> Floats:
         """Variance of the sum of the next `horizon` returns, from what `variances` gave."""
@@ -67,14 +74,14 @@ def fit(returns: Floats) -> Garch:
         if found.fun < best[0]:
             best = (float(found.fun), _bound(found.x))
     omega, alpha, beta = best[1]
-    return Garch(omega=omega * scale**2, alpha=alpha, beta=beta)
+    return Garch(omega=omega * scale**2, alpha=alpha, beta=beta, first=scale**2)
 
 
 def _bound(free: Floats) -> tuple[float, float, float]:
-    """Free numbers to omega > 0, alpha in (0, 1), beta in (0, 1 - alpha)."""
+    """Free numbers to omega > 0, alpha in (0, 1), beta in (0, 1 - alpha), and never so near that V is lost."""
     held = np.clip(free, -300.0, 300.0)  # the search may stray; beyond this nothing changes but an overflow
     alpha = 1.0 / (1.0 + np.exp(-held[0]))
-    beta = (1.0 - alpha) / (1.0 + np.exp(-held[1]))
+    beta = (1.0 - _LEAST_RETURN) * (1.0 - alpha) / (1.0 + np.exp(-held[1]))
     return float(np.exp(held[2])), float(alpha), float(beta)
 
 
