@@ -154,15 +154,6 @@ def test_garch_widens_after_a_storm_and_a_plain_bootstrap_does_not():
     assert widths["bootstrap-walk-all"] == pytest.approx(1.0, abs=0.15)
 
 
-def test_garch_stays_sane_where_variance_never_changes():
-    """Nothing to find there: the likelihood is flat and the search ends anywhere, beta = 1 included."""
-    for seed in range(6):
-        levels, _ = walk(days=1800, series=2, seed=seed)
-        paths = GarchWalk().fit(levels, 1)(levels, HORIZON, 500, np.random.default_rng(8))
-        moved = np.log(paths[:, -1] / levels[-1]).std(axis=0)
-        assert moved == pytest.approx(0.006 * np.sqrt(HORIZON), rel=0.25)
-
-
 def test_a_peg_keeps_its_plain_returns():
     levels, _ = walk(days=1500)
     levels[:, 2] = 8.27

@@ -190,6 +190,17 @@ def test_garch_finds_the_process_that_made_the_data():
             fit(bad)
 
 
+@pytest.mark.parametrize("seed", [5, 7, 39])
+def test_garch_stays_sane_where_variance_never_changes(seed):
+    """Nothing to find there: the likelihood is flat and the search ends at beta = 1, which returns to nothing."""
+    returns = 0.006 * np.random.default_rng(seed).standard_normal(700)
+    found = fit(returns)
+    variances = found.variances(returns)
+    assert np.sqrt(variances) == pytest.approx(0.006, rel=0.3)
+    assert np.sqrt(found.over(variances, 24) / 24) == pytest.approx(0.006, rel=0.3)
+    assert found.alpha + found.beta < 1.0 - 1e-7
+
+
 def test_on_garch_every_honest_method_holds_its_level_and_the_fitted_model_is_hard_to_beat():
     returns, _ = garch(5, 8000)
     rows = {
