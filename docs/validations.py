@@ -22,43 +22,72 @@ SEEDS = 10
 
 def history(path):
     found = json.loads(Path(path).read_text())
-    print("| | | model | directions right (95 %) | base | RMSE | MAE | t | CRPS | t | coverage (95 %) |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for row in found["skill"]:
-        right, base = "no calls", "-"
-        if row["calls"]:
-            right = f"{row['directional_accuracy']:.3f} ({row['directional_lo']:.3f}-{row['directional_hi']:.3f})"
-            base = f"{row['base_rate']:.3f}"
-        t_squared, t_crps = ("-" if row[key] is None else f"{row[key]:+.1f}" for key in ("dm_t", "crps_t"))
-        print(
-            f"| {row['horizon']} | {row['symbol']} | {row['model']} | {right} | {base} | {row['rmse']:.2f} "
-            f"| {row['mae']:.2f} | {t_squared} | {row['crps']:.3f} | {t_crps} "
-            f"| {row['coverage']:.3f} ({row['coverage_lo']:.3f}-{row['coverage_hi']:.3f}) |"
-        )
-    print()
-    print("| | | model, rule | signals | net %/y | gross %/y | Sharpe (95 %) | drawdown % | PSR | DSR |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for row in found["trading"]:
-        ratio = psr = dsr = "-"
-        if row["sharpe"] is not None:
-            ratio = f"{row['sharpe']:.2f} ({row['sharpe_lo']:.2f} to {row['sharpe_hi']:.2f})"
-            psr, dsr = f"{row['psr']:.3f}", f"{row['dsr']:.3f}"
-        print(
-            f"| {row['horizon']} | {row['symbol']} | {row['model']}, {row['rule']} | {100 * row['signals']:.1f} % "
-            f"| {row['net']:.2f} | {row['gross']:.2f} | {ratio} | {row['drawdown']:.2f} | {psr} | {dsr} |"
-        )
-    print()
-    print("| | model | near, far | calls | contradictions | near right | far right | followed bp | where agreed bp |")
+    print(
+        "| | model | directions right, least to most | calls | RMSE bp | MAE bp | CRPS bp | better, worse | coverage |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for row in found["agreement"]:
-        if row["contradictions"]:
-            print(
-                f"| {row['symbol']} | {row['model']} | {row['short']}, {row['long']} | {row['called']} "
-                f"| {100 * row['contradictions']:.1f} % | {_share(row['short_right'])} | {_share(row['long_right'])} "
-                f"| {row['followed']:.1f} | {row['followed_agreed']:.1f} |"
-            )
+    for (horizon, model), rows in _by(found["skill"], "horizon", "model"):
+        right, calls = "no calls", sum(row["calls"] for row in rows)
+        if calls:
+            shares = [row["directional_accuracy"] for row in rows if row["calls"]]
+            mean = sum(row["calls"] * (row["directional_accuracy"] or 0) for row in rows) / calls
+            right = f"{mean:.3f}, {min(shares):.3f} to {max(shares):.3f}"
+        tested = [row["crps_t"] for row in rows if row["crps_t"] is not None]
+        better = f"{sum(t < -1.96 for t in tested)}, {sum(t > 1.96 for t in tested)}" if tested else "-"
+        held = [row["coverage"] for row in rows]
+        print(
+            f"| {horizon} | {model} | {right} | {calls:,} | {_mean(rows, 'rmse'):.2f} | {_mean(rows, 'mae'):.2f} "
+            f"| {_mean(rows, 'crps'):.3f} | {better} | {min(held):.3f} to {max(held):.3f} |"
+        )
+    print()
+    print("| | model, rule | signals | gross %/y | net %/y | earned | Sharpe, least to most | most PSR | most DSR |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for (horizon, model, rule), rows in _by(found["trading"], "horizon", "model", "rule"):
+        traded = [row for row in rows if row["sharpe"] is not None]
+        most = ["-", "-", "-"]
+        if traded:
+            ratios = [row["sharpe"] for row in traded]
+            most = [f"{min(ratios):.2f} to {max(ratios):.2f}"]
+            most += [f"{max(row[key] for row in traded):.3f}" for key in ("psr", "dsr")]
+        print(
+            f"| {horizon} | {model}, {rule} | {100 * _mean(rows, 'signals'):.1f} % | {_mean(rows, 'gross'):.2f} "
+            f"| {_mean(rows, 'net'):.2f} | {sum(row['net'] > 0 for row in rows)} of {len(rows)} | {' | '.join(most)} |"
+        )
+    print()
+    print("| model | near, far | calls | contradictions | near right | far right | followed bp | where agreed bp |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for (model, short, long), rows in _by(found["agreement"], "model", "short", "long"):
+        called = sum(row["called"] for row in rows)
+        if not called:
+            print(f"| {model} | {short}, {long} | 0 | - | - | - | - | - |")
+            continue
+        own = [row for row in rows if row["contradictions"]]
+        apart = [row["called"] * row["contradictions"] for row in own]
+        agreed = [row["called"] * (1 - row["contradictions"]) for row in own]
+        right = [
+            f"{np.average([row[key] or 0 for row in own], weights=apart):.3f}" for key in ("short_right", "long_right")
+        ]
+        after = [
+            f"{np.average([row[key] or 0 for row in own], weights=weights):+.2f}"
+            for key, weights in (("followed", apart), ("followed_agreed", agreed))
+        ]
+        print(
+            f"| {model} | {short}, {long} | {called:,} | {100 * sum(apart) / called:.1f} % | {' | '.join(right)} "
+            f"| {' | '.join(after)} |"
+        )
     print()
     print(found["verdict"]["headline"], *found["verdict"]["sentences"])
+
+
+def _by(rows, *names):
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups.items()
+
+
+def _mean(rows, name):
+    return sum(row[name] for row in rows) / len(rows)
 
 
 def _share(value):

@@ -78,9 +78,16 @@ def _intervals(level: float, coverage: Sequence[float]) -> list[str]:
 def _leaks(leaks: Sequence[SkillRow]) -> list[str]:
     return [
         f"{row.symbol} {row.horizon}, {row.model}: {100 * (row.directional_accuracy or 0.0):.1f} % of directions right "
-        "is likelier a leak than skill; look for it first."
+        f"is likelier a leak than skill; look for it first.{_of_mid(row)}"
         for row in leaks
     ]
+
+
+def _of_mid(row: SkillRow) -> str:
+    """Where the mid was called no better than usual, the leak is in the spread of the bid."""
+    if row.directional_mid is None:
+        return ""
+    return f" Of the mid {100 * row.directional_mid:.1f} % were right: what lies between is the spread's."
 
 
 def _cells(count: int) -> str:

@@ -34,6 +34,9 @@ class SkillRow(msgspec.Struct, frozen=True, kw_only=True):
             `directional_hi` are those of the 95 % Clopper-Pearson interval of calls / bars ahead trials.
         base_rate: share of the calls whose price went the commoner way: what always calling that way would have got.
         direction_p: chance of so many right calls from one who knows nothing (Pesaran and Timmermann 1992).
+        directional_mid: share of the calls that were right about the mid, where the data have bid and ask and the mid
+            moved; None without. A bid that falls because the spread widens, as it does every evening, is foreseen
+            easily and earns nothing.
         leak_suspected: more than 55 % right over enough calls: look for a leak before believing it.
         rmse: of the log return, basis points; likewise `mae`.
         crps: mean, basis points of the price, by the fair estimator.
@@ -55,6 +58,7 @@ class SkillRow(msgspec.Struct, frozen=True, kw_only=True):
     directional_hi: float | None
     base_rate: float | None
     direction_p: float | None
+    directional_mid: float | None
     leak_suspected: bool
     rmse: float
     mae: float
@@ -143,6 +147,7 @@ def _skill(history: History, tracks: Tracks, name: str, column: int, level_ppm: 
         directional_hi=signs.high,
         base_rate=signs.base_rate,
         direction_p=signs.chance,
+        directional_mid=_about_mid(history, np.sign(track.point_e5 - close), ahead),
         leak_suspected=signs.suspect,
         rmse=round_to(math.sqrt(float((error**2).mean())) * _BP),
         mae=round_to(float(np.abs(error).mean()) * _BP),
@@ -190,6 +195,18 @@ def _direction(called: Floats, came: Floats, ahead: int) -> _Direction:
         chance=None if chance is None else round_to(chance),
         suspect=found.share > SUSPICIOUS and found.n >= LEAST_CALLS * ahead,
     )
+
+
+def _about_mid(history: History, called: Floats, ahead: int) -> float | None:
+    """Share of calls that were right about the mid; None where there is no ask, or no call."""
+    spread_e5 = history.series.spread_e5
+    if spread_e5 is None:
+        return None
+    mid = history.series.close_e5 + 0.5 * spread_e5
+    first = history.first + history.start
+    moved = np.sign(mid[first + ahead :][: len(called)] - mid[first:][: len(called)])
+    counted = (called != 0) & (moved != 0)
+    return round_to(float((called == moved)[counted].mean())) if counted.any() else None
 
 
 def calibration_rows(history: History, tracks: Tracks) -> list[CalibrationRow]:

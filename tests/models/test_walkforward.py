@@ -126,6 +126,27 @@ def test_a_leak_is_seen_and_called_one():
     assert sure.net > 0
 
 
+def test_a_bid_that_falls_because_the_spread_widens_is_foreseen_and_the_mid_is_not():
+    """Every second hour the bid gives way by 200 points and comes back, while the mid walks on."""
+    wide = np.where(np.arange(len(BARS)) % 2 == 0, 410, 10)
+    names = ("open_e5", "high_e5", "low_e5", "close_e5")
+    sunk = {name: getattr(BARS, name) - (wide - 10) // 2 for name in names}
+    sunk["open_e5"] = np.concatenate((sunk["close_e5"][:1], sunk["close_e5"][:-1]))
+    sunk["low_e5"] = np.minimum.reduce([sunk["low_e5"], sunk["open_e5"], sunk["close_e5"]])
+    sunk["high_e5"] = np.maximum.reduce([sunk["high_e5"], sunk["open_e5"], sunk["close_e5"]])
+    market = history(replace(BARS, **sunk, spread_e5=wide))
+    found = followed(market)
+    row = next(each for each in skill_rows(market, found, LEVEL) if (each.model, each.horizon) == ("ridge", "1h"))
+    assert row.directional_accuracy > 0.9
+    assert row.leak_suspected
+    assert row.directional_mid == pytest.approx(0.5, abs=0.05)
+    (trade,) = (each for each in trading_rows(market, found, costs_of(market, 8))
+                if (each.model, each.horizon, each.rule) == ("ridge", "1h", "sign"))  # fmt: skip
+    assert trade.net < 0
+    without = replace(market, series=replace(market.series, spread_e5=None))
+    assert {each.directional_mid for each in skill_rows(without, found, LEVEL)} == {None}
+
+
 def test_without_a_leak_nothing_is_earned():
     rows = deflated(trading_rows(history(), tracks(), costs_of(history(), 8)))
     assert all(row.dsr < 0.95 for row in rows if row.dsr is not None)
@@ -186,13 +207,11 @@ def test_the_interval_rule_acts_only_where_the_narrow_interval_clears_the_spread
 
 
 def test_costs_come_from_the_data_where_they_have_both_sides():
-    from dataclasses import replace as changed
-
     spread = BARS.spread_e5.copy()
     spread[5] = 0
-    found = costs_of(replace(history(), series=changed(BARS, spread_e5=spread)), 8)
+    found = costs_of(replace(history(), series=replace(BARS, spread_e5=spread)), 8)
     assert (found.source, found.spread_e5[5], found.spread_e5[6]) == ("data", 8, BARS.spread_e5[6])
-    found = costs_of(replace(history(), series=changed(BARS, spread_e5=None)), 8)
+    found = costs_of(replace(history(), series=replace(BARS, spread_e5=None)), 8)
     assert (found.source, set(found.spread_e5.tolist())) == ("stated", {8})
 
 
