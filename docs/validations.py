@@ -22,22 +22,24 @@ SEEDS = 10
 
 def history(path):
     found = json.loads(Path(path).read_text())
-    print(
-        "| | model | directions right, least to most | calls | RMSE bp | MAE bp | CRPS bp | better, worse | coverage |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| | model | directions right, least to most | of the mid | calls | RMSE bp | MAE bp | CRPS bp ", end="")
+    print("| better, worse | coverage |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for (horizon, model), rows in _by(found["skill"], "horizon", "model"):
-        right, calls = "no calls", sum(row["calls"] for row in rows)
+        right, of_mid, calls = "no calls", "-", sum(row["calls"] for row in rows)
         if calls:
             shares = [row["directional_accuracy"] for row in rows if row["calls"]]
             mean = sum(row["calls"] * (row["directional_accuracy"] or 0) for row in rows) / calls
             right = f"{mean:.3f}, {min(shares):.3f} to {max(shares):.3f}"
+            mids = [(row["calls"], row["directional_mid"]) for row in rows if row.get("directional_mid") is not None]
+            if mids:
+                of_mid = f"{sum(n * share for n, share in mids) / sum(n for n, _ in mids):.3f}"
         tested = [row["crps_t"] for row in rows if row["crps_t"] is not None]
         better = f"{sum(t < -1.96 for t in tested)}, {sum(t > 1.96 for t in tested)}" if tested else "-"
         held = [row["coverage"] for row in rows]
         print(
-            f"| {horizon} | {model} | {right} | {calls:,} | {_mean(rows, 'rmse'):.2f} | {_mean(rows, 'mae'):.2f} "
-            f"| {_mean(rows, 'crps'):.3f} | {better} | {min(held):.3f} to {max(held):.3f} |"
+            f"| {horizon} | {model} | {right} | {of_mid} | {calls:,} | {_mean(rows, 'rmse'):.2f} "
+            f"| {_mean(rows, 'mae'):.2f} | {_mean(rows, 'crps'):.3f} | {better} | {min(held):.3f} to {max(held):.3f} |"
         )
     print()
     print("| | model, rule | signals | gross %/y | net %/y | earned | Sharpe, least to most | most PSR | most DSR |")
