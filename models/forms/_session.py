@@ -62,19 +62,20 @@ class Session:
             first = str(error).partition("\n")[0]
             raise ModelError(f"ONNX Runtime does not answer ({first}); train the model again") from error
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Graph and weights by name, for an artifact."""
-        return {GRAPH: self.graph} | {f"{WEIGHT}{name}": weight for name, weight in self.weights.items()}
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """Graph and weights by name, for an artifact; `prefix` tells apart the graphs of a form that has several."""
+        named = {f"{prefix}{WEIGHT}{name}": weight for name, weight in self.weights.items()}
+        return {f"{prefix}{GRAPH}": self.graph} | named
 
 
-def session_of(tensors: Mapping[str, Tensor]) -> Session:
+def session_of(tensors: Mapping[str, Tensor], prefix: str = "") -> Session:
     """The session that `Session.tensors` described; arrays of other names are left alone.
 
     Raises:
         ModelError: no graph, or an array of another type.
     """
-    graph = tensors.get(GRAPH)
-    weights = {name.removeprefix(WEIGHT): each for name, each in tensors.items() if name.startswith(WEIGHT)}
+    graph, start = tensors.get(f"{prefix}{GRAPH}"), f"{prefix}{WEIGHT}"
+    weights = {name.removeprefix(start): each for name, each in tensors.items() if name.startswith(start)}
     if graph is None or graph.dtype != np.uint8 or graph.ndim != 1:
         raise ModelError("no graph among the weights; train the model again")
     if any(weight.dtype != np.float32 for weight in weights.values()):
