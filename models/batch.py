@@ -238,28 +238,35 @@ def _views(model: _Model, context: Columns, sigma: Floats, rows: int) -> list[tu
     """For each of the newest `rows` bars the forecast of each horizon; an empty tuple where there is none."""
     horizons = [line.horizon for line in model.lines]
     made = model.artifact
-    expected = np.zeros((rows, len(horizons))) if made is None else _expected(made, context, rows)
+    none = np.zeros((rows, len(horizons)))
+    expected, spread = (none, none + 1.0) if made is None else _expected(made, context, rows)
     closes = context.close_e5[-rows:].tolist()
     views: list[tuple[HorizonForecast | None, ...]] = []
-    for close_e5, own, one in zip(closes, expected.tolist(), sigma.tolist(), strict=True):
-        finite = math.isfinite(one) and all(map(math.isfinite, own))
+    for close_e5, own, scales, one in zip(closes, expected.tolist(), spread.tolist(), sigma.tolist(), strict=True):
+        finite = math.isfinite(one) and all(map(math.isfinite, (*own, *scales)))
         views.append(
-            tuple(_priced(close_e5, z, one, horizon) for z, horizon in zip(own, horizons, strict=True))
+            tuple(
+                _priced(close_e5, z, one, horizon, scale)
+                for z, horizon, scale in zip(own, horizons, scales, strict=True)
+            )
             if finite
             else ()
         )
     return views
 
 
-def _priced(close_e5: int, expected: float, sigma: float, horizon: int) -> HorizonForecast | None:
+def _priced(close_e5: int, expected: float, sigma: float, horizon: int, scale: float) -> HorizonForecast | None:
     try:
-        return random_walk.to_prices(close_e5, expected, sigma, horizon)
+        return random_walk.to_prices(close_e5, expected, sigma, horizon, scale)
     except ValueError:
         return None  # as in service: an answer that is no forecast of a price is none
 
 
-def _expected(artifact: Artifact, context: Columns, rows: int) -> Floats:
-    """Outputs for the newest `rows` bars, shape (rows, horizons); NaN where there is too little history."""
+def _expected(artifact: Artifact, context: Columns, rows: int) -> tuple[Floats, Floats]:
+    """Outputs for the newest `rows` bars and their deviations (1 where the model tells none), both (rows, horizons).
+
+    NaN where there is too little history.
+    """
     manifest = artifact.manifest
     forecaster: Forecaster = artifact.pipeline
     own = features.compute(context, manifest.feature_names)
@@ -268,11 +275,12 @@ def _expected(artifact: Artifact, context: Columns, rows: int) -> Floats:
         stacked = np.lib.stride_tricks.sliding_window_view(padded, manifest.window, axis=0)
         own = stacked.transpose(0, 2, 1).reshape(len(own), -1)
     inputs = own[-rows:]
-    out = np.full((rows, len(manifest.horizons)), np.nan)
+    out, spread = np.full((2, rows, len(manifest.horizons)), np.nan)
     known = np.isfinite(inputs).all(axis=1)
     if known.any():
-        out[known] = forecaster(np.ascontiguousarray(inputs[known]))
-    return out
+        points, told = forecaster.measured(np.ascontiguousarray(inputs[known]))
+        out[known], spread[known] = points, 1.0 if told is None else told
+    return out, spread
 
 
 def scaled(block: Block, levels_ppm: Sequence[int]) -> Mapping[str, object]:

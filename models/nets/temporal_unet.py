@@ -1,0 +1,44 @@
+"""The temporal U-Net as a diffusion model: what the horizons may bring together, drawn as samples (Janner et al. 2022).
+
+A causal convolution network reads a window of bars once; a U-Net with self-attention turns noise into outcomes at all
+horizons in ten steps, a hundred samples a forecast.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from models.contract import Demands, Problem
+from models.forms.diffusion import Diffusion
+from models.nets import require
+from models.nets._sequence import FEATURES, NEEDS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WINDOW, WIDTH = 32, 16
+DILATIONS = (1, 2, 5)
+
+
+class TemporalUnet:
+    """Samples of the joint outcome; the served point is their mean, the scale their deviation."""
+
+    name = "temporal_unet"
+    task: Literal["forecast", "reconstruct"] = "forecast"
+    needs = NEEDS
+    demands = Demands(window=WINDOW, feature_names=FEATURES)
+
+    def fit(self, problem: Problem) -> Diffusion:
+        """Train on velocities, take the best average of the weights, damp by its worth on the validation part."""
+        require(self)
+        from models.nets._denoise import fit_diffusion
+
+        return fit_diffusion(problem, self.name, encoder, WIDTH)
+
+
+def encoder(features: int, regularise: float) -> "nn.Module":
+    """The reader of a window of k features a bar."""
+    from models.nets._unet import Encoder
+
+    return Encoder(WINDOW, features, WIDTH, DILATIONS, 0.2 * min(1.0, regularise))
+
+
+NET = TemporalUnet()
