@@ -10,10 +10,12 @@ UVENV := .uv
 # system's Python is externally managed as well.
 UV := $(shell command -v uv 2>/dev/null || echo $(UVENV)/bin/uv)
 PYTHON ?= python3.11
+# What `make torch` installs. By pip, which takes a build for the processor alone where the index offers one.
+TORCH ?= torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2
 # The machine's own certificates, for networks that have an authority of their own.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help setup paper test lint lock simulate fuzz bench clean
+.PHONY: help setup torch paper test lint lock simulate fuzz bench clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +34,9 @@ $(STAMP): requirements.lock pyproject.toml $(filter $(UVENV)/bin/uv,$(UV))
 	@touch $@
 
 setup: $(STAMP) ## Make .venv from the hash-locked requirements.lock
+
+torch: setup ## Add PyTorch, with which tcn, gru and temporal_unet are trained (nothing else needs it)
+	@python3 -m pip --python $(BIN)/python install --quiet --disable-pip-version-check $(TORCH)
 
 paper: setup ## Run a paper trading day on real prices
 	@$(BIN)/plimsoll paper
@@ -53,7 +58,7 @@ lint: setup ## Linters and types alone
 
 lock: ## Resolve requirements.lock anew (hashes, no index hosts)
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--custom-compile-command "make lock" --all-extras --quiet pyproject.toml -o requirements.lock
+		--custom-compile-command "make lock" --extra dev --extra sample --quiet pyproject.toml -o requirements.lock
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --group fuzz --quiet -o tests/fuzz/requirements.lock
 

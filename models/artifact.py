@@ -27,7 +27,7 @@ from bus.errors import DataError, ModelError
 from bus.messages import VolatilityState
 from models import features
 from models.candles import CANDLES, PARTS
-from models.forms import Settings
+from models.forms import Settings, Tensor, traits
 from models.forward import Pipeline, pipeline_from
 from models.scalers import State
 from models.volatility import SeasonalVolatility
@@ -41,7 +41,7 @@ CODE_VERSION = 2
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 LARGEST_FILE_BYTES = 256 * 1024 * 1024
-_GOLDEN_TOLERANCE = 1e-9
+_GOLDEN_INPUTS, _GOLDEN_OUTPUTS, _GOLDEN_SCALES = "golden_inputs", "golden_outputs", "golden_scales"
 
 
 class TrainingWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,7 +123,7 @@ class Artifact:
 
     model_id: str
     manifest: Manifest
-    tensors: Mapping[str, Floats]
+    tensors: Mapping[str, Tensor]
     pipeline: Pipeline
     manifest_bytes: bytes
     weights_bytes: bytes
@@ -141,9 +141,12 @@ def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], go
     Raises:
         ModelError: something is not finite or does not fit.
     """
-    tensors = pipeline.net.tensors() | dict(extra)
-    tensors |= {"golden_inputs": golden_inputs, "golden_outputs": pipeline(golden_inputs)}
-    weights_bytes = save_tensors({name: np.ascontiguousarray(tensor, np.float64) for name, tensor in tensors.items()})
+    outputs, scales = pipeline.measured(golden_inputs)
+    tensors: dict[str, Tensor] = {**pipeline.net.tensors(), **extra}
+    tensors |= {_GOLDEN_INPUTS: golden_inputs, _GOLDEN_OUTPUTS: outputs}
+    if scales is not None:
+        tensors[_GOLDEN_SCALES] = scales
+    weights_bytes = save_tensors({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     sealed = msgspec.structs.replace(
         manifest,
         form=pipeline.net.form,
@@ -198,13 +201,11 @@ def _parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: st
     if manifest.files != {WEIGHTS: _sha256(weights_bytes)}:
         raise ModelError(f"{where}/{WEIGHTS}: altered, its sha256 does not match the manifest; train again")
     try:
-        tensors: dict[str, Floats] = load_tensors(weights_bytes)
+        tensors: dict[str, Tensor] = load_tensors(weights_bytes)
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{where}/{WEIGHTS}: not safetensors ({error}); train again") from error
-    for name, tensor in tensors.items():
-        if tensor.dtype != np.float64 or not np.isfinite(tensor).all():
-            raise ModelError(f"{where}: {name} holds numbers that are not finite float64; train again")
     try:
+        _check_numbers(tensors, traits(manifest.form).dtypes)
         pipeline = pipeline_from(manifest.form, manifest.settings, tensors, manifest.scaler, manifest.window)
         _check_fit(manifest, tensors, pipeline)
     except ModelError as error:
@@ -219,7 +220,13 @@ def _parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: st
     )
 
 
-def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipeline) -> None:
+def _check_numbers(tensors: Mapping[str, Tensor], dtypes: tuple[str, ...]) -> None:
+    for name, tensor in tensors.items():
+        if str(tensor.dtype) not in dtypes or not np.isfinite(tensor).all():
+            raise ModelError(f"{name} holds numbers that are not finite {' or '.join(dtypes)}; train again")
+
+
+def _check_fit(manifest: Manifest, tensors: Mapping[str, Tensor], pipeline: Pipeline) -> None:
     """Manifest, arrays and this release's code must belong together."""
     inputs, outputs = pipeline.net.inputs, pipeline.net.outputs
     if manifest.kind == "forecaster":
@@ -230,6 +237,8 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipe
             raise ModelError("outputs, horizons and scores do not fit each other; train again")
         if inputs != manifest.window * len(manifest.feature_names):
             raise ModelError("inputs and features do not fit each other; train again")
+        if features.startup(manifest.feature_names) + manifest.window - 1 > features.LONGEST:
+            raise ModelError(f"needs more bars than the {features.LONGEST} of a request; train on a shorter window")
         for scores in (*manifest.scores, *manifest.baseline_scores):
             if not all(0.0 <= score < math.inf for score in scores):
                 raise ModelError("a calibration score is negative or not finite; train again")
@@ -240,19 +249,30 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Floats], pipeline: Pipe
             raise ModelError("a detector without its error percentiles; train again")
         if inputs != CANDLES * PARTS or outputs != inputs:
             raise ModelError(f"a detector of {inputs} inputs; this release draws {CANDLES * PARTS}; train again")
-    golden_inputs, golden_outputs = tensors.get("golden_inputs"), tensors.get("golden_outputs")
+    _check_golden(manifest, tensors, pipeline)
+
+
+def _check_golden(manifest: Manifest, tensors: Mapping[str, Tensor], pipeline: Pipeline) -> None:
+    golden_inputs, golden_outputs = tensors.get(_GOLDEN_INPUTS), tensors.get(_GOLDEN_OUTPUTS)
     if (
         golden_inputs is None
         or golden_outputs is None
-        or golden_inputs.shape[1:] != (inputs,)
+        or golden_inputs.shape[1:] != (pipeline.net.inputs,)
         or not len(golden_inputs)
     ):
         raise ModelError("no golden inputs and outputs to check against; train again")
-    answered = pipeline(golden_inputs)
-    if answered.shape != golden_outputs.shape or not np.allclose(
-        answered, golden_outputs, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE
-    ):
-        raise ModelError("does not reproduce its golden outputs on this machine; train again here")
+    answered, scales = pipeline.measured(golden_inputs)
+    tolerance = traits(manifest.form).tolerance
+    for now, then in ((answered, golden_outputs), (scales, tensors.get(_GOLDEN_SCALES))):
+        if now is None and then is None:
+            continue
+        if (
+            now is None
+            or then is None
+            or now.shape != then.shape
+            or not np.allclose(now, then, rtol=tolerance, atol=tolerance)
+        ):
+            raise ModelError("does not reproduce its golden outputs on this machine; train again here")
 
 
 def _check_volatility(manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 Adding an architecture is one file in `models/nets` with a module attribute `NET` that fulfils `Net`; the contract suite
 (`tests/contracts/test_forecaster_contract.py`) finds it and runs on it. Training may import learning libraries inside
 `fit`; what it returns is a form (`models.forms`), which is arrays and settings and answers in the daemon's service.
+A network that looks at sequences, or at features of its own, says so in `demands`.
 """
 
 from collections.abc import Callable
@@ -30,9 +31,10 @@ class Problem:
     """What a network is to learn.
 
     Attributes:
-        inputs: shape (n, k), standardised, finite.
+        inputs: standardised, finite; shape (n, k), or (n, window, k) for a network that looks at a window of bars,
+            oldest first, whose rows may then share memory and are not to be written to.
         targets: shape (n, m), in sigma units, finite. A reconstruction has targets equal to its inputs.
-        validation_inputs: shape (v, k); decides when to stop and how strongly to regularise, never trained on.
+        validation_inputs: v rows likewise; decides when to stop and how strongly to regularise, never trained on.
         validation_targets: shape (v, m).
         seed: every random number comes from it; equal seeds on one machine give equal weights.
         regularise: 1 = as designed, pulled hard towards 0, which is the random walk; 0 = not at all.
@@ -50,8 +52,21 @@ class Problem:
     progress: Progress = no_progress
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What a network wants to see. The defaults are those of a network that says nothing.
+
+    Attributes:
+        window: bars of features in an input, oldest first; 1 = the newest bar's alone.
+        feature_names: what it looks at where training was not told; empty = what all look at.
+    """
+
+    window: int = 1
+    feature_names: tuple[str, ...] = ()
+
+
 class Net(Protocol):
-    """An architecture that can be trained."""
+    """An architecture that can be trained. It may have an attribute `demands` (see `Demands`)."""
 
     @property
     def name(self) -> str:
@@ -63,6 +78,11 @@ class Net(Protocol):
         """Whether it forecasts targets from features or reconstructs windows of candles."""
         ...
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Packages that `fit` imports, by the name they are imported by."""
+        ...
+
     def fit(self, problem: Problem) -> Form:
         """Learn, deterministically for a seed, on one thread.
 
@@ -72,6 +92,11 @@ class Net(Protocol):
         ...
 
 
+def demands_of(net: Net) -> Demands:
+    """What a network wants: its `demands`, or the defaults."""
+    return getattr(net, "demands", Demands())
+
+
 class Forecaster(Protocol):
     """A trained forecaster, as serving asks it. Stateless: the same features give the same answer, to the bit."""
 
@@ -79,11 +104,16 @@ class Forecaster(Protocol):
         """Expected log return of each horizon in units of sigma sqrt(horizon).
 
         Args:
-            inputs: shape (n, k), features as `models.features` gives them; a row with NaN gives NaN.
+            inputs: shape (n, k), features as `models.features` gives them, or (n, window * k), oldest bar first; a row
+                with NaN gives NaN.
 
         Returns:
             Shape (n, m), one column a horizon; 0 is the random walk.
         """
+        ...
+
+    def measured(self, inputs: Floats) -> tuple[Floats, Floats | None]:
+        """The same, and the standard deviation of each in the same units; None where the forecaster tells none."""
         ...
 
 

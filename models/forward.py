@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bus.errors import ModelError
-from models.forms import Floats, Form, Settings, restore
+from models.forms import Floats, Form, Measured, Settings, Tensor, restore
 from models.scalers import AnyScaler, State, scaler_of
 
 
@@ -25,14 +25,22 @@ class Pipeline:
 
     def __call__(self, inputs: Floats) -> Floats:
         """Outputs of shape (n, m) for raw inputs of shape (n, window * k); NaN in, NaN out."""
+        return self.net(self._scaled(inputs))
+
+    def measured(self, inputs: Floats) -> tuple[Floats, Floats | None]:
+        """Outputs, and the standard deviation of each where the network tells it (None where not); NaN as above."""
+        scaled = self._scaled(inputs)
+        return self.net.measured(scaled) if isinstance(self.net, Measured) else (self.net(scaled), None)
+
+    def _scaled(self, inputs: Floats) -> Floats:
         if self.window == 1:
-            return self.net(self.scaler(inputs))
+            return self.scaler(inputs)
         scaled = self.scaler(inputs.reshape(len(inputs) * self.window, len(self.scaler)))
-        return self.net(scaled.reshape(inputs.shape))
+        return scaled.reshape(inputs.shape)
 
 
 def pipeline_from(
-    form: str, settings: Settings, tensors: Mapping[str, Floats], scaler: State, window: int = 1
+    form: str, settings: Settings, tensors: Mapping[str, Tensor], scaler: State, window: int = 1
 ) -> Pipeline:
     """The pipeline whose `net.form`, `net.settings()`, `net.tensors()` and `scaler.state()` these are.
 

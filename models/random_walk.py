@@ -13,7 +13,7 @@ MODEL_ID = "random-walk"
 KIND = "random_walk"
 
 
-def to_prices(close_e5: int, expected: float, sigma: float, horizon: int) -> HorizonForecast:
+def to_prices(close_e5: int, expected: float, sigma: float, horizon: int, scale: float = 1.0) -> HorizonForecast:
     """An expected log return as a price and a scale.
 
     Args:
@@ -21,9 +21,10 @@ def to_prices(close_e5: int, expected: float, sigma: float, horizon: int) -> Hor
         expected: expected log return over the horizon in units of sigma sqrt(horizon); 0 = the random walk.
         sigma: volatility of one bar's log return (`features.volatility`).
         horizon: bars ahead.
+        scale: the forecast's own standard deviation in the same units; 1 = the random walk's.
 
     Returns:
-        point = close exp(expected sigma sqrt h), scale = close sigma sqrt h, both rounded and at least 1.
+        point = close exp(expected sigma sqrt h), scale = close scale sigma sqrt h, both rounded and at least 1.
 
     Raises:
         ValueError: the numbers are not finite, or say that the price moves by more than a factor of e.
@@ -31,10 +32,12 @@ def to_prices(close_e5: int, expected: float, sigma: float, horizon: int) -> Hor
     spread = sigma * math.sqrt(horizon)
     if not (spread < 1.0 and abs(expected * spread) < 1.0):
         raise ValueError(f"expected {expected!r} sigmas of {spread!r} over {horizon} bars is no forecast of a price")
+    if not 0.0 < scale * spread < 1.0:
+        raise ValueError(f"a scale of {scale!r} sigmas of {spread!r} over {horizon} bars is none of a price")
     return HorizonForecast(
         horizon=horizon,
         point_e5=max(1, math.floor(close_e5 * math.exp(expected * spread) + 0.5)),
-        sigma_e5=max(1, math.floor(close_e5 * spread + 0.5)),
+        sigma_e5=max(1, math.floor(close_e5 * spread * scale + 0.5)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Answers requests for forecasts: every model, the random walk among them, and every pattern. Numpy alone.
+"""Answers requests for forecasts: every model, the random walk among them, and every pattern. No learning library.
 
 Theory of operation. `answer` is a pure function of the request and of the artifacts the service was made with: it
 keeps nothing between requests but counters, so it may run in any thread, process or machine and be restarted at any
@@ -57,7 +57,8 @@ class Service:
         except TradingError as error:
             return [self._miss(request, _ANY_MODEL, "error", str(error))]
         answers: list[Answer] = []
-        market = features.Market(features.Inputs(columns=columns.tail(features.LONGEST)), newest=1)
+        newest = min(len(columns), self._window(request.symbol, request.period_ns))
+        market = features.Market(features.Inputs(columns=columns.tail(features.LONGEST)), newest=newest)
         if len(columns) < features.SIGMA_BARS:
             detail = f"{len(columns)} bars; {features.SIGMA_BARS} are needed"
             answers.append(self._miss(request, random_walk.MODEL_ID, "no_history", detail))
@@ -91,10 +92,19 @@ class Service:
             self._worker = None
         self._limits.restore_original_limits()
 
+    def _window(self, symbol: str, period_ns: int) -> int:
+        """Most bars of features that a model of a market looks at."""
+        manifests = (artifact.manifest for artifact in self._artifacts)
+        return max(
+            (each.window for each in manifests if (each.symbol, each.period_ns) == (symbol, period_ns)), default=1
+        )
+
     def _forecast(self, request: ForecastRequested, artifact: Artifact, market: features.Market) -> Answer:
         model_id, offered, names = artifact.model_id, artifact.manifest.horizons, artifact.manifest.feature_names
-        if len(market) < features.startup(names):
-            detail = f"{len(market)} bars; {features.startup(names)} are needed"
+        window = artifact.manifest.window
+        needed = features.startup(names) + window - 1
+        if len(market) < needed:
+            detail = f"{len(market)} bars; {needed} are needed"
             return self._miss(request, model_id, "no_history", detail)
         if not set(request.horizons) <= set(offered):
             # not "unavailable": that says nobody is there to answer, and a shell may wait for somebody to come
@@ -104,13 +114,15 @@ class Service:
 
         def ask() -> tuple[HorizonForecast, ...] | None:
             # models of one market share what their features have in common, sigma among it
-            expected, sigma = forecaster(features.row(market, names)[None, :])[0], features.newest_sigma(market)
-            if not (np.isfinite(expected).all() and math.isfinite(sigma)):
+            points, spreads = forecaster.measured(features.rows(market, window, names).reshape(1, -1))
+            expected, sigma = points[0], features.newest_sigma(market)
+            spread = np.ones_like(expected) if spreads is None else spreads[0]
+            if not (np.isfinite(expected).all() and np.isfinite(spread).all() and math.isfinite(sigma)):
                 return None
-            close_e5 = int(market.columns.close_e5[-1])
+            close_e5, columns = int(market.columns.close_e5[-1]), [offered.index(each) for each in request.horizons]
             return tuple(
-                random_walk.to_prices(close_e5, float(expected[offered.index(horizon)]), sigma, horizon)
-                for horizon in request.horizons
+                random_walk.to_prices(close_e5, float(expected[column]), sigma, horizon, float(spread[column]))
+                for horizon, column in zip(request.horizons, columns, strict=True)
             )
 
         return self._guarded(request, model_id, ask)

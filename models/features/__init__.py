@@ -29,8 +29,8 @@ from models.features._registry import LONGEST, Feature, Need, discover
 
 __all__ = [
     "ALL", "DEFAULT", "LONGEST", "SIGMA_BARS", "SIGMA_FLOOR", "Feature", "Inputs", "Market", "Need", "Panel",
-    "TickBars", "align", "compute", "latest", "needing", "newest_sigma", "row", "schema", "schema_hash", "startup",
-    "tick_bars", "volatility",
+    "TickBars", "align", "compute", "latest", "needing", "newest_sigma", "row", "rows", "schema", "schema_hash",
+    "startup", "tick_bars", "volatility",
 ]  # fmt: skip
 
 ALL: dict[str, Feature] = discover()
@@ -121,6 +121,25 @@ def row(market: Market, names: Sequence[str] = DEFAULT) -> Floats:
     if not len(market):
         return np.full(len(chosen), np.nan)
     return np.array([values[-1] for values in _values(market, chosen)])
+
+
+def rows(market: Market, count: int, names: Sequence[str] = DEFAULT) -> Floats:
+    """The newest `count` rows, shape (count, len(names)), oldest first; NaN where history is too short.
+
+    Args:
+        market: made for at least `count` newest rows.
+        count: rows wanted.
+        names: of the features.
+
+    Raises like `compute`.
+    """
+    chosen = _chosen(tuple(names))
+    _require(market.inputs, chosen)
+    found = np.full((count, len(chosen)), np.nan)
+    there = min(count, len(market))
+    for position, values in enumerate(_values(market, chosen)):
+        found[count - there :, position] = values[len(market) - there :]
+    return found
 
 
 def newest_sigma(market: Market) -> float:

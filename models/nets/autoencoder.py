@@ -12,6 +12,7 @@ class Autoencoder:
 
     name = "autoencoder"
     task: Literal["forecast", "reconstruct"] = "reconstruct"
+    needs = ("sklearn",)
 
     def fit(self, problem: Problem) -> Dense:
         """Train to redraw the inputs; the best epoch on the validation part."""

@@ -12,6 +12,7 @@ class Perceptron:
 
     name = "mlp"
     task: Literal["forecast", "reconstruct"] = "forecast"
+    needs = ("sklearn",)
 
     def fit(self, problem: Problem) -> Dense:
         """Train with a strong penalty, take the best epoch, damp each horizon."""

@@ -18,6 +18,7 @@ class Ridge:
 
     name = "ridge"
     task: Literal["forecast", "reconstruct"] = "forecast"
+    needs = ("sklearn",)
 
     def fit(self, problem: Problem) -> Dense:
         """Fit one penalty after another, keep the best on the validation part, damp it by its worth there."""

@@ -3,6 +3,7 @@
 Order of the parts: fit | purge | validation | purge | calibration. A row of bar t has features of bars up to t and
 labels up to t + h for every horizon h, so a part's last max(h) rows are dropped: that is the purge (Lopez de Prado
 2018). Features of a part's first rows may look back into the part before; labels never look ahead into the next.
+A window of bars ends with its row and is contiguous in bars, so it may reach back like a feature, and never forward.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bus.errors import DataError
+from bus.errors import DataError, ModelError
 from bus.messages import VolatilityState
 from bus.series import BarSeries
 from models import features
@@ -29,10 +30,12 @@ LEAST_ROWS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Rows with features and labels. All arrays have n rows; labels have one column a horizon.
+    """Rows with features and labels. Labels have one column a horizon.
 
     Attributes:
-        features: shape (n, k).
+        features: shape (window - 1 + n, k): those of each row's bar, and of the bars before the first row that its
+            window reaches back to.
+        window: bars of features in the input of a row.
         labels: log return over h bars in units of sigma sqrt(h), not limited.
         sigma: volatility of one bar.
         close_e5: bid close the forecast starts from.
@@ -44,10 +47,26 @@ class Rows:
     sigma: Floats
     close_e5: np.ndarray[tuple[int], np.dtype[np.int64]]
     actual_e5: np.ndarray[tuple[int, int], np.dtype[np.int64]]
+    window: int = 1
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.sigma)
+
+    def inputs(self, start: int = 0, stop: int | None = None) -> Floats:
+        """What a pipeline is asked for rows `start` to `stop`: shape (n, window * k), oldest bar first."""
+        windows = stacked(self.features, self.window)[start:stop]
+        return windows.reshape(len(windows), -1)
+
+
+def stacked(bars: Floats, window: int) -> Floats:
+    """Windows that end with each bar from the `window`-th on: shape (n, window, k), oldest first, sharing memory.
+
+    For a window of 1 the bars themselves, shape (n, k).
+    """
+    if window == 1:
+        return bars
+    return np.lib.stride_tricks.sliding_window_view(bars, window, axis=0).transpose(0, 2, 1)
 
 
 def rows_of(
@@ -56,6 +75,7 @@ def rows_of(
     start: int = 0,
     *,
     names: Sequence[str] = features.DEFAULT,
+    window: int = 1,
     cache: FeatureCache | None = None,
 ) -> Rows:
     """Every row from `start` on whose features and labels are complete within `columns`.
@@ -65,6 +85,7 @@ def rows_of(
         horizons: bars ahead of the labels.
         start: first row wanted.
         names: of the features.
+        window: bars of features in the input of a row, all of which must be complete.
         cache: asked for the features before they are computed.
 
     Raises:
@@ -72,7 +93,7 @@ def rows_of(
         ModelError: a feature that is not known.
     """
     last = len(columns) - max(horizons)
-    first = max(start, features.startup(names) - 1)
+    first = max(start, needed(names, window) - 1)
     index = np.arange(first, max(first, last))
     sigma = features.volatility(columns)[index]
     close_e5 = columns.close_e5[index]
@@ -80,12 +101,18 @@ def rows_of(
     compute = features.compute if cache is None else cache.compute
     scale = sigma[:, None] * np.sqrt(np.array(horizons, np.float64))
     return Rows(
-        features=compute(features.Inputs(columns=columns), names)[index],
+        features=compute(features.Inputs(columns=columns), names)[first - window + 1 : max(first, last)],
         labels=np.log(actual_e5 / close_e5[:, None]) / scale,
         sigma=sigma,
         close_e5=close_e5,
         actual_e5=actual_e5,
+        window=window,
     )
+
+
+def needed(names: Sequence[str], window: int) -> int:
+    """Bars that the input of one row depends on."""
+    return features.startup(names) + window - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +137,13 @@ def split(
     horizons: Sequence[int],
     *,
     names: Sequence[str] = features.DEFAULT,
+    window: int = 1,
     cache: FeatureCache | None = None,
 ) -> Split:
-    """Make the parts: fit and validation from `train`, calibration from `calibrate`. Names and cache: see `rows_of`.
+    """Make the parts: fit and validation from `train`, calibration from `calibrate`. Names to cache: see `rows_of`.
 
     Raises:
-        ModelError: a feature that is not known.
+        ModelError: a feature that is not known, or more bars in an input than a request for forecasts carries.
         DataError: horizons or series that do not fit together, or too few bars to learn from.
     """
     if not horizons or min(horizons) < 1 or len(set(horizons)) != len(horizons):
@@ -126,15 +154,20 @@ def split(
         series.check()
     if calibrate.ts_open_ns[0] <= train.ts_open_ns[-1]:
         raise DataError("calibration bars start before training bars end; split one history in time")
+    if needed(names, window) > features.LONGEST:
+        raise ModelError(
+            f"windows of {window} bars need {needed(names, window)} bars, and a request carries {features.LONGEST}; "
+            "train on a shorter window, or on features that look back less far"
+        )
     cut = math.floor(len(train) * (1.0 - VALIDATION_SHARE))
     columns = from_series(train)
-    history = columns.tail(features.startup(names) - 1)
+    history = columns.tail(needed(names, window) - 1)
     both = join(history, from_series(calibrate))
-    calibration = rows_of(both, horizons, start=len(history), names=names, cache=cache)
+    calibration = rows_of(both, horizons, start=len(history), names=names, window=window, cache=cache)
     scales_e5, volatility = volatilities(train, calibrate, horizons=horizons)
     parts = Split(
-        fit=rows_of(columns.rows(0, cut), horizons, names=names, cache=cache),
-        validation=rows_of(columns, horizons, start=cut, names=names, cache=cache),
+        fit=rows_of(columns.rows(0, cut), horizons, names=names, window=window, cache=cache),
+        validation=rows_of(columns, horizons, start=cut, names=names, window=window, cache=cache),
         calibration=calibration,
         scales_e5=scales_e5[len(train) :][: len(calibration)],
         volatility=volatility.state(),
@@ -143,7 +176,7 @@ def split(
     if rows < need:
         raise DataError(
             f"{train.symbol}: {len(train)} training and {len(calibrate)} calibration bars leave too few rows to learn "
-            f"from; give at least {features.startup(names) + 2 * need + max(horizons)} and {need // 4 + max(horizons)}"
+            f"from; give at least {needed(names, window) + 2 * need + max(horizons)} and {need // 4 + max(horizons)}"
         )
     return parts
 

@@ -1,11 +1,12 @@
-"""Trains the default models of one market: ridge, a small neural network and the candlestick autoencoder.
+"""Trains the models of one market: ridge, a small neural network and the candlestick autoencoder, or others by name.
 
 Everything is chosen inside the training bars: penalties, when to stop, how far to trust an output, and which forecaster
 trades. The calibration bars are looked at once, at the end, for scores and for the table, so that both are honest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache as cache_results
 
 import numpy as np
 from msgspec.structs import replace
@@ -16,16 +17,18 @@ from bus.series import BarSeries
 from models import artifact, features, random_walk, scalers
 from models.artifact import Artifact, Manifest, MetricRow, TrainingWindow
 from models.columns import Floats, from_series
-from models.contract import Net, Problem, Progress, no_progress
+from models.contract import Demands, Net, Problem, Progress, demands_of, no_progress
 from models.forward import Pipeline
-from models.nets import architectures
+from models.nets import DEFAULT, architectures
 from models.scalers import Scaler
 from models.train import metrics
 from models.train.cache import FeatureCache
-from models.train.data import LABEL_LIMIT, Split, data_sha256, split
+from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split, stacked
 from models.train.detector import fit_detector
 
 _GOLDEN_ROWS = 8
+_CHUNK = 4096
+"""Rows that a network which looks at windows is asked at a time: its inputs are many times as large as the bars."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +63,12 @@ def fit_defaults(
     horizons: Sequence[int],
     seed: int,
     progress: Progress | None = None,
-    feature_names: Sequence[str] = features.DEFAULT,
+    names: Sequence[str] = DEFAULT,
+    feature_names: Sequence[str] | None = None,
     scaler: scalers.Kind = "standard",
     cache: FeatureCache | None = None,
 ) -> Trained:
-    """Train every architecture of `models.nets`.
+    """Train architectures of `models.nets`.
 
     Args:
         train: older bars; the last fifth decides when to stop and which model trades.
@@ -73,7 +77,9 @@ def fit_defaults(
         seed: equal seeds and bars give equal artifacts, ids included, on one machine (one kind of processor: the
             linear-algebra library picks its kernels by it).
         progress: told a stage (a network's name) and the share of it that is done.
-        feature_names: what forecasters look at, from `models.features.ALL`; bars and counts of quotes are given.
+        names: of the architectures, at least one of which forecasts.
+        feature_names: what forecasters look at, from `models.features.ALL`; bars and counts of quotes are given. None
+            = each what it wants (`Demands`), which is `features.DEFAULT` where it wants nothing else.
         scaler: how features are scaled; fitted on the fit part alone.
         cache: keeps features from one training to the next.
 
@@ -83,36 +89,53 @@ def fit_defaults(
     """
     # one thread: faster for networks this small, and sums that split over threads come out differently
     with threadpool_limits(limits=1):
-        parts = split(train, calibrate, tuple(horizons), names=feature_names, cache=cache)
+        asked = features.DEFAULT if feature_names is None else tuple(feature_names)
+
+        @cache_results
+        def parts_for(demands: Demands) -> tuple[tuple[str, ...], Split]:
+            chosen = demands.feature_names if feature_names is None and demands.feature_names else asked
+            made = split(train, calibrate, tuple(horizons), names=chosen, window=demands.window, cache=cache)
+            return chosen, made
+
         manifest = replace(
-            _manifest(train, calibrate, tuple(horizons), tuple(feature_names), seed), volatility=parts.volatility
+            _manifest(train, calibrate, tuple(horizons), asked, seed), volatility=parts_for(Demands())[1].volatility
         )
-        return _fit_defaults(train, parts, manifest, scaler, progress or no_progress)
+        return _fit_defaults(train, architectures(names), parts_for, manifest, scaler, progress or no_progress)
 
 
-def _fit_defaults(train: BarSeries, parts: Split, manifest: Manifest, kind: scalers.Kind, told: Progress) -> Trained:
+def _fit_defaults(
+    train: BarSeries,
+    nets: dict[str, Net],
+    parts_for: Callable[[Demands], tuple[tuple[str, ...], Split]],
+    manifest: Manifest,
+    kind: scalers.Kind,
+    told: Progress,
+) -> Trained:
     horizons = manifest.horizons
-    walk = _judge(random_walk.MODEL_ID, np.zeros_like(parts.calibration.labels), parts, horizons)
+    parts = parts_for(Demands())[1]
+    walk = _judge(random_walk.MODEL_ID, np.zeros_like(parts.calibration.labels), None, parts, horizons)
     crps = {random_walk.MODEL_ID: metrics.mean_crps(np.zeros_like(parts.validation.labels), parts.validation)}
     artifacts: list[Artifact] = []
     table = list(walk.rows)
     best = ""
-    for net in architectures().values():
+    for net in nets.values():
         if net.task == "reconstruct":
             artifacts.append(fit_detector(net, from_series(train), manifest, told))
             continue
+        chosen, parts = parts_for(demands_of(net))
         pipeline = fit_forecaster(net, parts, seed=manifest.seed, scaler=kind, progress=told)
-        judged = _judge(net.name, pipeline(parts.calibration.features), parts, horizons)
+        judged = _judge(net.name, *answers(pipeline, parts.calibration), parts, horizons)
         made = artifact.seal(
-            replace(manifest, name=net.name, metrics=(*walk.rows, *judged.rows),
-                     scores=judged.scores, baseline_scores=walk.scores),
+            replace(manifest, name=net.name, metrics=(*walk.rows, *judged.rows), feature_names=chosen,
+                     feature_hash=features.schema_hash(chosen), scores=judged.scores, baseline_scores=walk.scores),
             pipeline,
             {},
-            parts.fit.features[:: max(1, len(parts.fit) // _GOLDEN_ROWS)][:_GOLDEN_ROWS],
+            parts.fit.inputs()[:: max(1, len(parts.fit) // _GOLDEN_ROWS)][:_GOLDEN_ROWS],
         )  # fmt: skip
         artifacts.append(made)
         table += judged.rows
-        crps[net.name] = metrics.mean_crps(pipeline(parts.validation.features), parts.validation)
+        expected, spread = answers(pipeline, parts.validation)
+        crps[net.name] = metrics.mean_crps(expected, parts.validation, spread)
         if not best or crps[net.name] < crps[best.rpartition("-")[0]]:
             best = made.model_id
     return Trained(artifacts=tuple(artifacts), active=best, metrics=tuple(table), validation_crps=crps)
@@ -123,28 +146,38 @@ def fit_forecaster(
 ) -> Pipeline:
     """Train one forecaster: scaler from the fit part alone, labels limited, stopped by the validation part."""
     scaling = scalers.fit(scaler, parts.fit.features)
+    window = parts.fit.window
     trained = net.fit(
         Problem(
-            inputs=scaling(parts.fit.features),
+            inputs=stacked(scaling(parts.fit.features), window),
             targets=np.clip(parts.fit.labels, -LABEL_LIMIT, LABEL_LIMIT),
-            validation_inputs=scaling(parts.validation.features),
+            validation_inputs=stacked(scaling(parts.validation.features), window),
             validation_targets=np.clip(parts.validation.labels, -LABEL_LIMIT, LABEL_LIMIT),
             seed=seed,
             progress=progress,
         )
     )
-    return Pipeline(scaler=scaling, net=trained)
+    return Pipeline(scaler=scaling, net=trained, window=window)
 
 
-def _judge(name: str, expected: Floats, parts: Split, horizons: Sequence[int]) -> _Judged:
+def answers(pipeline: Pipeline, rows: Rows) -> tuple[Floats, Floats | None]:
+    """What a pipeline says of rows, and how sure it says it is (None where it does not), both of shape (n, m)."""
+    if rows.window == 1:
+        return pipeline.measured(rows.features)
+    found = [pipeline.measured(rows.inputs(start, start + _CHUNK)) for start in range(0, len(rows), _CHUNK)]
+    spreads = [spread for _, spread in found if spread is not None]
+    return np.concatenate([expected for expected, _ in found]), np.concatenate(spreads) if spreads else None
+
+
+def _judge(name: str, expected: Floats, spread: Floats | None, parts: Split, horizons: Sequence[int]) -> _Judged:
     rows = parts.calibration
     scores: list[tuple[float, ...]] = []
     table: list[MetricRow] = []
     for column, horizon in enumerate(horizons):
-        forecasts: list[HorizonForecast] = metrics.forecasts_of(expected, rows, column, horizon)
+        forecasts: list[HorizonForecast] = metrics.forecasts_of(expected, rows, column, horizon, spread)
         scales_e5 = parts.scales_e5[:, column].tolist()
         scores.append(metrics.scores_of(forecasts, scales_e5, rows, column))
-        table.append(metrics.measure(name, forecasts, scores[-1], scales_e5, rows, column))
+        table.append(metrics.measure(name, forecasts, scores[-1], scales_e5, rows, column, spread))
     return _Judged(scores=tuple(scores), rows=tuple(table))
 
 

@@ -24,17 +24,30 @@ _ALPHA = 1.0 - LEVEL_PPM / 1e6
 _BP = 1e4
 
 
-def mean_crps(expected: Floats, rows: Rows) -> float:
-    """Mean CRPS over all rows and horizons, in sigmas; expected has shape (n, m). Chooses the active model."""
-    return float(crps_normal(rows.labels - expected, np.ones_like(expected)).mean())
+def mean_crps(expected: Floats, rows: Rows, spread: Floats | None = None) -> float:
+    """Mean CRPS over all rows and horizons, in sigmas. Chooses the active model.
+
+    Args:
+        expected: shape (n, m).
+        rows: the n rows.
+        spread: standard deviations, shape (n, m); None = 1, the random walk's.
+    """
+    return float(crps_normal(rows.labels - expected, np.ones_like(expected) if spread is None else spread).mean())
 
 
-def forecasts_of(expected: Floats, rows: Rows, column: int, horizon: int) -> list[HorizonForecast]:
-    """The integer forecasts that serving would have given for one horizon."""
+def forecasts_of(
+    expected: Floats, rows: Rows, column: int, horizon: int, spread: Floats | None = None
+) -> list[HorizonForecast]:
+    """The integer forecasts that serving would have given for one horizon; arguments as above."""
+    spreads = np.ones_like(expected) if spread is None else spread
     return [
-        to_prices(close_e5, z, sigma, horizon)
-        for close_e5, z, sigma in zip(
-            rows.close_e5.tolist(), expected[:, column].tolist(), rows.sigma.tolist(), strict=True
+        to_prices(close_e5, z, sigma, horizon, scale)
+        for close_e5, z, sigma, scale in zip(
+            rows.close_e5.tolist(),
+            expected[:, column].tolist(),
+            rows.sigma.tolist(),
+            spreads[:, column].tolist(),
+            strict=True,
         )
     ]
 
@@ -56,13 +69,14 @@ def measure(
     scales_e5: Sequence[int],
     rows: Rows,
     column: int,
+    spread: Floats | None = None,
 ) -> MetricRow:
-    """One row of the table."""
+    """One row of the table; `spread` as above."""
     horizon = forecasts[0].horizon
     close = rows.close_e5.astype(np.float64)
     actual = np.log(rows.actual_e5[:, column] / close)
     point = np.log(np.array([forecast.point_e5 for forecast in forecasts]) / close)
-    sigma = rows.sigma * math.sqrt(horizon)
+    sigma = rows.sigma * math.sqrt(horizon) * (1.0 if spread is None else spread[:, column])
     called = np.sign(point) * np.sign(actual)
     covered, widths, winklers = _intervals(forecasts, scores, scales_e5, rows, column)
     return MetricRow(

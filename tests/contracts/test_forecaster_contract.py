@@ -7,23 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.contract import Problem
+from models.contract import Problem, demands_of
 from models.forward import Pipeline, pipeline_from
-from models.nets import architectures
+from models.nets import DEFAULT, absent, architectures, known
 from models.scalers import Scaler
 from tests.harness.trained import trained
 
-NETS = architectures()
+NETS = architectures(known())
 INPUTS, OUTPUTS = 12, 2
 
 
 def problem(net, *, n=300, seed=0, signal=1.0, regularise=1.0, epochs=40, shuffled=False, progress=None):
     random = np.random.default_rng(seed)
-    inputs = random.standard_normal((n + 200, INPUTS))
+    window = demands_of(net).window
+    inputs = random.standard_normal((n + 200, INPUTS) if window == 1 else (n + 200, window, INPUTS))
     if net.task == "reconstruct":
         targets = inputs
     else:
-        targets = signal * inputs[:, :OUTPUTS] + 0.5 * random.standard_normal((n + 200, OUTPUTS))
+        newest = inputs if window == 1 else inputs[:, -1]
+        targets = signal * newest[:, :OUTPUTS] + 0.5 * random.standard_normal((n + 200, OUTPUTS))
         if shuffled:
             targets = random.permutation(targets)
     extra = {} if progress is None else {"progress": progress}
@@ -40,21 +42,31 @@ def problem(net, *, n=300, seed=0, signal=1.0, regularise=1.0, epochs=40, shuffl
 
 
 def loss(net, inputs, targets):
-    return float(np.mean((net(inputs) - targets) ** 2))
+    return float(np.mean((net(inputs.reshape(len(inputs), -1)) - targets) ** 2))
+
+
+def pipeline(net, form):
+    """`form` behind a scaler that does nothing."""
+    scaler = Scaler(centre=np.zeros(INPUTS), gain=np.ones(INPUTS))
+    return Pipeline(scaler=scaler, net=form, window=demands_of(net).window)
 
 
 @pytest.fixture(params=NETS.values(), ids=NETS.keys())
 def net(request):
+    if missing := absent(request.param):
+        pytest.skip(f"{', '.join(missing)} not installed (`make torch`)")
     return request.param
 
 
 def test_the_default_architectures_are_found():
-    assert {"ridge", "mlp", "autoencoder"} <= set(NETS)
+    assert {"ridge", "mlp", "autoencoder"} == set(architectures()) == set(DEFAULT)
+    assert {"tcn", "gru"} <= set(NETS)
     assert {net.task for net in NETS.values()} == {"forecast", "reconstruct"}
 
 
 def test_it_overfits_a_tiny_batch_when_nothing_holds_it_back(net):
-    tiny = problem(net, n=8, regularise=0.0, epochs=1500)
+    epochs = 1500 if demands_of(net).window == 1 else 400  # a step over windows takes many times as long
+    tiny = problem(net, n=8, regularise=0.0, epochs=epochs)
     assert loss(net.fit(tiny), tiny.inputs, tiny.targets) < 0.02 * float(np.mean(tiny.targets**2))
 
 
@@ -75,18 +87,25 @@ def test_equal_seeds_give_equal_weights_and_another_seed_other_data(net):
 
 def test_saved_and_loaded_it_answers_the_same_to_the_bit(net):
     task = problem(net, epochs=5)
-    fitted = Pipeline(scaler=Scaler(centre=np.zeros(INPUTS), gain=np.ones(INPUTS)), net=net.fit(task))
-    loaded = pipeline_from(fitted.net.form, fitted.net.settings(), fitted.net.tensors(), fitted.scaler.state())
-    assert loaded(task.inputs).tobytes() == fitted(task.inputs).tobytes()
+    fitted = pipeline(net, net.fit(task))
+    state, form = fitted.scaler.state(), fitted.net
+    loaded = pipeline_from(form.form, form.settings(), form.tensors(), state, fitted.window)
+    inputs = task.inputs.reshape(len(task.inputs), -1)
+    assert loaded(inputs).tobytes() == fitted(inputs).tobytes()
 
 
 def test_shapes_are_as_promised_and_outputs_finite_far_outside_the_training_data(net):
     task = problem(net, epochs=5)
-    fitted = Pipeline(scaler=Scaler(centre=np.zeros(INPUTS), gain=np.ones(INPUTS)), net=net.fit(task))
-    out = fitted(np.full((3, INPUTS), 1e9))
+    fitted = pipeline(net, net.fit(task))
+    size = fitted.net.inputs
+    out, spread = fitted.measured(np.full((3, size), 1e9))
     assert out.shape == (3, task.targets.shape[1])
     assert np.isfinite(out).all()
-    assert np.isnan(fitted(np.full((1, INPUTS), np.nan))).all()
+    assert spread is None or (spread.shape == out.shape and (spread > 0.0).all())
+    mixed = np.zeros((3, size))
+    mixed[1, size // 2] = np.nan
+    for told in fitted.measured(mixed):
+        assert told is None or np.isnan(told).all(axis=1).tolist() == [False, True, False]
 
 
 def test_shuffled_targets_teach_a_forecaster_nothing(net):
@@ -110,13 +129,15 @@ def test_progress_rises_to_one(net):
 
 
 def test_it_is_among_the_trained_artifacts_under_its_name(net):
-    assert [a.manifest.name for a in trained().artifacts].count(net.name) == 1
+    names = DEFAULT if net.name in DEFAULT else (net.name,)
+    assert [a.manifest.name for a in trained(names=names).artifacts].count(net.name) == 1
 
 
 def test_serving_loads_no_learning_library():
     code = (
         "import sys, models.serve, models.registry, models.client, models.contract, models.nets;"
-        "print([m for m in ('sklearn', 'scipy', 'torch') if m in sys.modules])"
+        "models.nets.architectures(models.nets.known());"
+        "print([m for m in ('sklearn', 'scipy', 'torch', 'onnxruntime') if m in sys.modules])"
     )
     root = Path(__file__).parents[2]
     out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

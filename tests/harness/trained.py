@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from models.nets import DEFAULT
 from models.train import fit_defaults
 from tests.harness.markets import HORIZONS, made_up_bars
 
@@ -9,6 +10,6 @@ BARS = made_up_bars(1600, 21)
 TRAIN, CALIBRATE, TRADE = BARS.slice(0, 900), BARS.slice(900, 1200), BARS.slice(1200, 1600)
 
 
-@lru_cache(maxsize=4)
-def trained(seed=7):
-    return fit_defaults(TRAIN, CALIBRATE, horizons=HORIZONS, seed=seed)
+@lru_cache(maxsize=8)
+def trained(seed=7, names=DEFAULT):
+    return fit_defaults(TRAIN, CALIBRATE, horizons=HORIZONS, seed=seed, names=names)

@@ -1,0 +1,51 @@
+"""A temporal convolution network: dilated causal convolutions over a window of bars (Bai, Kolter and Koltun 2018)."""
+
+from typing import TYPE_CHECKING, Literal
+
+from models.contract import Demands, Problem
+from models.forms.onnx import Onnx
+from models.nets import require
+from models.nets._sequence import FEATURES, NEEDS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WINDOW, WIDTH = 32, 16
+DILATIONS = (1, 2, 5)
+"""Two convolutions of three taps at each: the newest bar's state sees 33 bars, the whole window."""
+
+
+class TemporalConvolution:
+    """Three residual blocks of 16 channels over 32 bars; expectation and deviation from the newest bar's state."""
+
+    name = "tcn"
+    task: Literal["forecast", "reconstruct"] = "forecast"
+    needs = NEEDS
+    demands = Demands(window=WINDOW, feature_names=FEATURES)
+
+    def fit(self, problem: Problem) -> Onnx:
+        """Train by Gaussian likelihood, take the best epoch, damp each horizon by its worth on the validation part."""
+        require(self)
+        from models.nets._torch import fit_gaussian
+
+        return fit_gaussian(problem, self.name, build)
+
+
+def build(features: int, outputs: int, regularise: float) -> "nn.Module":
+    """The network of k features a bar and m outputs."""
+    from torch import nn
+
+    from models.nets import _blocks
+
+    dropout = 0.2 * min(1.0, regularise)
+    return nn.Sequential(
+        _blocks.Windows(WINDOW, features),
+        _blocks.Transposed(),
+        nn.Conv1d(features, WIDTH, 1),
+        *(_blocks.Causal(WIDTH, dilation, dropout) for dilation in DILATIONS),
+        _blocks.Newest(),
+        _blocks.Head(WIDTH, outputs),
+    )
+
+
+NET = TemporalConvolution()
