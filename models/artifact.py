@@ -27,6 +27,7 @@ from bus.errors import DataError, ModelError
 from bus.messages import VolatilityState
 from models import features
 from models.candles import CANDLES, PARTS
+from models.diversity import Membership
 from models.forms import Settings, Tensor, traits
 from models.forward import Pipeline, pipeline_from
 from models.scalers import State
@@ -76,7 +77,7 @@ class MetricRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     calls: int
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything about a model but its arrays.
 
     Attributes:
@@ -93,6 +94,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         baseline_scores: the same of the random walk on the same bars.
         volatility: that volatility at the end of the calibration split; None for a detector.
         files: sha256 of every other file of the folder.
+        membership: of an ensemble: who is in it, and how they differ on the calibration split. Left out for others.
     """
 
     schema: int
@@ -115,6 +117,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     baseline_scores: tuple[tuple[float, ...], ...]
     volatility: VolatilityState | None
     files: dict[str, str]
+    membership: Membership | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,26 @@ def models_show(settings: Settings, model_id: str) -> int:
     return 0
 
 
+@models_group.command("architectures")
+@with_settings
+def models_architectures(settings: Settings) -> int:
+    """List what can be trained: `plimsoll train --model NAME`, or `architectures` under [models]."""
+    from models.catalogue import catalogue
+
+    entries = catalogue()
+    if settings.as_json:
+        emit({"architectures": entries})
+        return 0
+    chosen = settings.load().models.architectures
+    table = Table("", "name", "task", "needs", "", box=None)
+    for entry in entries:
+        needs = ", ".join(f"{each} (not installed)" if each in entry.missing else each for each in entry.needs)
+        table.add_row("*" if entry.name in chosen else "", entry.name, entry.task, needs, entry.about)
+    Console().print(table)
+    click.echo("* = trained as configured; what is trained answers without these packages unless it says so")
+    return 0
+
+
 @models_group.command("verify")
 @click.argument("model_id", required=False)
 @with_settings

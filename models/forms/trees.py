@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bus.errors import ModelError
-from models.forms import Floats, Settings
+from models.forms import Floats, Settings, Tensor
 
 MOST_LEVELS = 64
 """Deeper trees are refused: a step costs the same for every tree, so one deep tree would slow all."""
@@ -129,7 +129,7 @@ class Trees:
         return Trees(**{**self.tensors(), "value": self.value * scale}, inputs=self.inputs, outputs=self.outputs)
 
 
-def restore(tensors: Mapping[str, Floats], settings: Settings) -> Trees:
+def restore(tensors: Mapping[str, Tensor], settings: Settings) -> Trees:
     """The trees that `Trees.tensors` and `Trees.settings` described.
 
     Raises:

@@ -39,11 +39,12 @@ def fit_path(problem: Problem, *, name: str, l1_ratio: float) -> Dense:
             if problem.regularise == 0.0:
                 weight[:, output] = np.linalg.lstsq(problem.inputs, problem.targets[:, output])[0]
             else:
+                penalties = _penalties(problem.inputs, problem.targets[:, output], l1_ratio) * problem.regularise
                 _, path, _ = enet_path(
                     problem.inputs,
                     problem.targets[:, output],
                     l1_ratio=l1_ratio,
-                    alphas=_penalties(problem.inputs, problem.targets[:, output], l1_ratio) * problem.regularise,
+                    alphas=penalties,  # pyright: ignore[reportArgumentType]  its default is a word
                     max_iter=2_000,
                     tol=1e-5,
                 )

@@ -27,8 +27,8 @@ class GradientBoosting:
     def fit(self, problem: Problem) -> Trees:
         """Boost each output from 0, which is the random walk, and damp it by its worth on the validation part.
 
-        A round is a pass over the data (`epochs`). A leaf holds `regularise` times 2 % of the rows at least; at 0 it may
-        hold one, the rounds are larger steps, and none is taken back. Where no round pays there is no tree.
+        A round is a pass over the data (`epochs`). A leaf holds `regularise` times 2 % of the rows at least; at 0 it
+        may hold one, the rounds are larger steps, and none is taken back. Where no round pays there is no tree.
         """
         outputs = problem.targets.shape[1]
         grown: list[Grown] = []
