@@ -65,12 +65,14 @@ def models_architectures(settings: Settings) -> int:
         emit({"architectures": entries})
         return 0
     chosen = settings.load().models.architectures
-    table = Table("", "name", "task", "needs", "", box=None)
+    width = max(len(entry.name) for entry in entries)
     for entry in entries:
         needs = ", ".join(f"{each} (not installed)" if each in entry.missing else each for each in entry.needs)
-        table.add_row("*" if entry.name in chosen else "", entry.name, entry.task, needs, entry.about)
-    Console().print(table)
-    click.echo("* = trained as configured; what is trained answers without these packages unless it says so")
+        mark = "*" if entry.name in chosen else " "
+        click.echo(
+            f"{mark} {entry.name:<{width}}  {entry.task:<11}  {entry.about}{f' Needs {needs}.' if needs else ''}"
+        )
+    click.echo("* = trained as configured. Training needs the packages that are named; answering does not.")
     return 0
 
 
