@@ -1,0 +1,86 @@
+"""Writes the tables of docs/forecasters.md.
+
+python docs/forecasters.py models PATH [NAME ...]   how forecasters do on the newest 30 % of the bars since 2016
+"""
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from adapters.history import load
+from bus.calendar import to_ns
+from models.catalogue import catalogue
+from models.scores import diebold_mariano
+from models.train import fit_defaults
+from models.train.data import split
+from models.train.fit import answers
+
+HORIZONS = (1, 4, 24)
+SHARE = 0.7
+SINCE_NS = to_ns(datetime(2016, 1, 7, tzinfo=UTC))
+
+
+def halves(path):
+    (bars,) = load(Path(path)).series
+    bars = bars.slice(int(np.searchsorted(bars.ts_open_ns, SINCE_NS)), len(bars))
+    cut = int(SHARE * len(bars))
+    return bars.slice(0, cut), bars.slice(cut, len(bars))
+
+
+def models(path, names):
+    older, newer = halves(path)
+    names = names or [one.name for one in catalogue() if one.task != "reconstruct" and not one.missing]
+    began = time.perf_counter()
+    made = fit_defaults(older, newer, horizons=HORIZONS, seed=7, names=tuple(names))
+    print(
+        f"{older.symbol}: {len(older)} bars learnt from, {len(newer)} measured on; {time.perf_counter() - began:.0f} s"
+    )
+    still = {row.horizon: row for row in made.metrics if row.model == "random-walk"}
+    losses = squared_errors(made, older, newer)
+    print("\n| bars ahead | model | RMSE bp | ratio | t | CRPS bp | Winkler bp | coverage | hit rate (calls) |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for horizon in HORIZONS:
+        for row in made.metrics:
+            if row.horizon != horizon:
+                continue
+            told, ratio = "-", row.rmse_bp / still[horizon].rmse_bp
+            if row.model in losses:
+                column = HORIZONS.index(horizon)
+                told = f"{diebold_mariano(losses[row.model][:, column], ahead=horizon).statistic:+.1f}"
+            rate = f"{row.hits / row.calls:.3f} ({row.calls})" if row.calls else "-"
+            print(
+                f"| {horizon} | {row.model} | {row.rmse_bp:.2f} | {ratio:.4f} | {told} | {row.crps_bp:.3f} "
+                f"| {row.winkler_bp:.1f} | {row.coverage:.3f} | {rate} |"
+            )
+    print("\n| bars ahead | ensemble | members' error | ambiguity | error | disagreement | forecasts | errors |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for artifact in made.artifacts:
+        for each in artifact.manifest.membership.diversity if artifact.manifest.membership else ():
+            print(
+                f"| {each.horizon} | {artifact.manifest.name} | {each.member_error:.4f} | {each.ambiguity:.5f} "
+                f"| {each.error:.4f} | {each.disagreement:.3f} | {each.forecast_correlation} "
+                f"| {each.error_correlation} |"
+            )
+    print("\nactive:", made.active, {name: round(crps, 5) for name, crps in made.validation_crps.items()})
+
+
+def squared_errors(made, older, newer):
+    """Squared errors of each model less the random walk's, in sigmas, row by row."""
+    found = {}
+    for artifact in made.artifacts:
+        manifest = artifact.manifest
+        parts = split(older, newer, HORIZONS, names=manifest.feature_names, window=manifest.window)
+        expected, _ = answers(artifact.pipeline, parts.calibration)
+        truth = parts.calibration.labels
+        found[manifest.name] = (truth - expected) ** 2 - truth**2
+    return found
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["models"] and len(sys.argv) > 2:
+        models(sys.argv[2], sys.argv[3:])
+    else:
+        sys.exit(__doc__)
