@@ -1,4 +1,4 @@
-"""What can be trained, by name: networks and ensembles of them. Light: a name costs no learning library.
+"""What can be trained, by name: networks, ensembles of them, and states of a market. Light: no learning library.
 
 A choice of names is checked here once, for the configuration and for `models.train` alike.
 """
@@ -12,6 +12,7 @@ import msgspec
 from bus.errors import ConfigError, ModelError
 from models.ensembles import ensembles
 from models.nets import DEFAULT, architectures, known
+from models.states import states
 
 LEAST_MEMBERS = 2
 
@@ -21,7 +22,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: what `models.architectures` calls it.
-        task: `forecast`, `reconstruct` (windows of candles) or `combine` (the forecasters trained with it).
+        task: `forecast`, `reconstruct` (windows of candles), `combine` (the forecasters trained with it), `regimes`
+            or `anomaly`.
         needs: packages that training imports, by the name they are imported by.
         missing: those of them that are not installed.
         default: whether it is trained where nothing else is asked for.
@@ -37,8 +39,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def catalogue() -> tuple[Entry, ...]:
-    """Everything that can be trained: networks, then ensembles, each in the order of names."""
-    everything = [*architectures(known()).values(), *ensembles().values()]
+    """Everything that can be trained: networks, ensembles, states of a market, each in the order of names."""
+    everything = [*architectures(known()).values(), *ensembles().values(), *states().values()]
     return tuple(
         Entry(
             name=one.name,

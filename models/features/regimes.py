@@ -1,4 +1,4 @@
-"""Calm or wild: moves against the slow volatility, and a filter that says which of two fixed states the market is in.
+"""Calm or wild: moves and ranges against what was usual, and a filter that says which of two fixed states it is.
 
 z_t = r_t / s, where s^2 is the mean square of the 96 returns before it. Two states of a hidden Markov chain give z a
 normal distribution of deviation CALM or WILD; the chain leaves them with probability 1/48 and 1/12 a bar. The numbers
@@ -23,6 +23,7 @@ SLOW = 96
 STEPS = 128
 CALM, WILD = 0.75, 1.7
 LEAVE_CALM, LEAVE_WILD = 1.0 / 48.0, 1.0 / 12.0
+DAY, DAYS = 24, 8
 LARGEST = 12.0
 """Moves are held within so many slow sigmas: one cannot decide about hours."""
 
@@ -74,6 +75,13 @@ def slow_return(m: Market) -> Floats:
 def slow_range(m: Market) -> Floats:
     """ln((ln H/L) / root mean square of the 96 returns before), within -6 and ln 12."""
     return np.log(np.clip((m.high - m.low) / _slow_sigma(m), math.exp(-6.0), LARGEST))
+
+
+@feature("range_to_usual", startup=DAYS * DAY + 1)
+def range_to_usual(m: Market) -> Floats:
+    """x_t less the mean of x 24, 48, ... 192 bars before, x = ln(ln H/L): on hourly bars, of the same hours' ranges."""
+    x = np.log(np.maximum(m.high - m.low, SIGMA_FLOOR))
+    return x - sum((shift(x, day * DAY) for day in range(2, DAYS + 1)), shift(x, DAY)) / DAYS
 
 
 @feature("regime_wild", startup=_STARTUP + STEPS - 1)

@@ -4,6 +4,7 @@ Everything is chosen inside the training bars: penalties, when to stop, how far 
 trades. The calibration bars are looked at once, at the end, for scores and for the table, so that both are honest.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as cache_results
@@ -22,13 +23,15 @@ from models.contract import Demands, Net, Problem, Progress, demands_of, no_prog
 from models.diversity import Membership
 from models.ensembles import Ensemble, ensembles
 from models.forward import Pipeline
-from models.nets import DEFAULT, architectures
+from models.nets import DEFAULT, architectures, known
 from models.scalers import Scaler
+from models.states import states
 from models.train import metrics
 from models.train.cache import FeatureCache
 from models.train.combine import Candidate, combine, demands_together
 from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split, stacked
 from models.train.detector import fit_detector
+from models.train.watch import fit_state
 
 _GOLDEN_ROWS = 8
 _CHUNK = 4096
@@ -40,7 +43,7 @@ class Trained:
     """What training gave, ready for ``Registry.publish(trained.artifacts, active=trained.active)``.
 
     Attributes:
-        artifacts: one a network, in the order of their names, then one an ensemble likewise.
+        artifacts: one a network, then one an ensemble, then one a state of the market, each in the order of names.
         active: id of the forecaster with the best CRPS on the validation part.
         metrics: all models and horizons on the calibration split, the random walk's rows first.
         validation_crps: by model name, in sigmas, random walk included: what `active` was chosen by.
@@ -81,7 +84,8 @@ def fit_defaults(
         seed: equal seeds and bars give equal artifacts, ids included, on one machine (one kind of processor: the
             linear-algebra library picks its kernels by it).
         progress: told a stage (a network's name) and the share of it that is done.
-        names: of the architectures, at least one of which forecasts, and of ensembles, for which there must be two.
+        names: of the architectures, at least one of which forecasts; of ensembles, for which there must be two; and of
+            states of a market (`models.states`).
         feature_names: what forecasters look at, from `models.features.ALL`; bars and counts of quotes are given. None
             = each what it wants (`Demands`), which is `features.DEFAULT` where it wants nothing else.
         scaler: how features are scaled; fitted on the fit part alone.
@@ -108,8 +112,12 @@ def fit_defaults(
             _manifest(train, calibrate, tuple(horizons), asked, seed), volatility=parts_for(Demands())[1].volatility
         )
         ways = [way for name, way in ensembles().items() if name in names]
-        nets = architectures([name for name in names if name not in ensembles()])
-        return _fit_defaults(train, nets, ways, parts_for, manifest, scaler, progress or no_progress)
+        nets = architectures([name for name in names if name in known()])
+        told = progress or no_progress
+        made = _fit_defaults(train, nets, ways, parts_for, manifest, scaler, told)
+        watchers = [state for name, state in states().items() if name in names]
+        seen = tuple(fit_state(state, from_series(train), manifest, told) for state in watchers)
+        return dataclasses.replace(made, artifacts=made.artifacts + seen)
 
 
 def _fit_defaults(

@@ -34,6 +34,16 @@ def test_the_filter_is_the_forward_algorithm_step_by_step():
         assert surprise[bar] == pytest.approx(-math.log(density), rel=1e-9)
 
 
+def test_a_range_is_held_against_those_of_the_same_hour_of_the_days_before():
+    bars = made_up_bars(400, 4)
+    told = features.compute(from_series(bars), ("range_to_usual",))[:, 0]
+    ranges = np.maximum(np.log(bars.high_e5 / bars.low_e5), 1e-6)
+    for row in (192, 300, 399):
+        before = [math.log(ranges[row - 24 * day]) for day in range(1, 9)]
+        assert told[row] == pytest.approx(math.log(ranges[row]) - sum(before) / 8.0)
+    assert np.isnan(told[:192]).all()
+
+
 def test_a_longer_memory_would_say_the_same():
     """The cut at 128 bars is no approximation that anybody would notice."""
     rows = features.compute(from_series(made_up_bars(1500, 4)), NAMES)
