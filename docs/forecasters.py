@@ -1,6 +1,7 @@
 """Writes the tables of docs/forecasters.md.
 
 python docs/forecasters.py models PATH [NAME ...]   how forecasters do on the newest 30 % of the bars since 2016
+python docs/forecasters.py states PATH              what regimes and anomalies find there, and what came after them
 """
 
 import sys
@@ -13,10 +14,15 @@ import numpy as np
 from adapters.history import load
 from bus.calendar import to_ns
 from models.catalogue import catalogue
+from models.columns import from_series, join
+from models.features import LONGEST
 from models.scores import diebold_mariano
+from models.states import states
 from models.train import fit_defaults
-from models.train.data import split
+from models.train.data import rows_of, split
 from models.train.fit import answers
+from models.train.watch import ALARM
+from models.watching import score
 
 HORIZONS = (1, 4, 24)
 SHARE = 0.7
@@ -79,8 +85,42 @@ def squared_errors(made, older, newer):
     return found
 
 
+def watched(path):
+    older, newer = halves(path)
+    made = fit_defaults(older, newer, horizons=HORIZONS, seed=7, names=("ridge", *states()))
+    columns = join(from_series(older).tail(LONGEST), from_series(newer))
+    print(
+        "| model | says | share of hours | hours in a row | next 1, 4, 24 hours: RMS bp an hour | variance in sigma^2 |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for artifact in made.artifacts:
+        manifest = artifact.manifest
+        if manifest.kind not in {"regimes", "anomaly"}:
+            continue
+        rows = rows_of(columns, HORIZONS, start=LONGEST, names=manifest.feature_names, window=manifest.window)
+        told, _ = answers(artifact.pipeline, rows)
+        if manifest.kind == "anomaly":
+            alarm = float(artifact.tensors["alarm"][0])
+            said = np.array([score(one) > alarm for one in told[:, 0].tolist()]).astype(int)
+            words = ("usual", f"unusual (promised {1.0 - ALARM:.1%})")
+        else:
+            said, words = told.argmax(axis=1), [f"regime {state}" for state in range(told.shape[1])]
+        for state, word in enumerate(words):
+            at = said == state
+            spells = int(at[0]) + int((np.diff(at.astype(int)) > 0).sum())
+            after = ", ".join(f"{(rows.labels[at, column] ** 2).mean():.2f}" for column in range(len(HORIZONS)))
+            moved = ", ".join(
+                f"{1e4 * np.sqrt(((rows.labels[at, column] * rows.sigma[at]) ** 2).mean()):.1f}"
+                for column in range(len(HORIZONS))
+            )
+            lasted = at.sum() / max(1, spells)
+            print(f"| {manifest.name} | {word} | {at.mean():.4f} | {lasted:.1f} | {moved} | {after} |")
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["models"] and len(sys.argv) > 2:
         models(sys.argv[2], sys.argv[3:])
+    elif sys.argv[1:2] == ["states"] and len(sys.argv) == 3:
+        watched(sys.argv[2])
     else:
         sys.exit(__doc__)

@@ -240,7 +240,7 @@ def test_the_catalogue_says_what_can_be_trained_in_one_sentence_each():
     entries = catalogue.catalogue()
     assert {"ridge", "random_forest", "ensemble_mean"} <= {entry.name for entry in entries}
     for entry in entries:
-        assert entry.task in {"forecast", "reconstruct", "combine"}
+        assert entry.task in {"forecast", "reconstruct", "combine", "regimes", "anomaly"}
         assert len(entry.about) > 20
         assert entry.about.endswith(".")
     assert {entry.name for entry in entries if entry.default} == {"ridge", "mlp", "autoencoder"}
