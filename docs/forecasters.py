@@ -8,11 +8,12 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from adapters.history import load
-from bus.calendar import to_ns
+from bus.calendar import to_datetime, to_ns
 from models.catalogue import catalogue
 from models.columns import from_series, join
 from models.features import LONGEST
@@ -26,6 +27,7 @@ from models.watching import score
 
 HORIZONS = (1, 4, 24)
 SHARE = 0.7
+NEW_YORK = ZoneInfo("America/New_York")
 SINCE_NS = to_ns(datetime(2016, 1, 7, tzinfo=UTC))
 
 
@@ -46,16 +48,22 @@ def models(path, names):
     )
     still = {row.horizon: row for row in made.metrics if row.model == "random-walk"}
     losses = squared_errors(made, older, newer)
-    print("\n| bars ahead | model | RMSE bp | ratio | t | CRPS bp | Winkler bp | coverage | hit rate (calls) |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    # around the end of the trading day spreads widen, so bids fall and come back: a move that nobody can trade
+    hours = [to_datetime(int(ts_ns) + newer.period_ns).astimezone(NEW_YORK).hour for ts_ns in newer.ts_open_ns]
+    quiet = ~np.isin(hours, (16, 17, 18))
+    print(
+        "\n| bars ahead | model | RMSE bp | ratio | t | t, quiet | CRPS bp | Winkler bp | coverage | hit rate (calls) |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for horizon in HORIZONS:
         for row in made.metrics:
             if row.horizon != horizon:
                 continue
-            told, ratio = "-", row.rmse_bp / still[horizon].rmse_bp
+            told, ratio = "- | -", row.rmse_bp / still[horizon].rmse_bp
             if row.model in losses:
-                column = HORIZONS.index(horizon)
-                told = f"{diebold_mariano(losses[row.model][:, column], ahead=horizon).statistic:+.1f}"
+                own = losses[row.model][:, HORIZONS.index(horizon)]
+                pair = (diebold_mariano(each, ahead=horizon).statistic for each in (own, own[quiet[: len(own)]]))
+                told = " | ".join(f"{each:+.1f}" for each in pair)
             rate = f"{row.hits / row.calls:.3f} ({row.calls})" if row.calls else "-"
             print(
                 f"| {horizon} | {row.model} | {row.rmse_bp:.2f} | {ratio:.4f} | {told} | {row.crps_bp:.3f} "
@@ -67,8 +75,8 @@ def models(path, names):
         for each in artifact.manifest.membership.diversity if artifact.manifest.membership else ():
             print(
                 f"| {each.horizon} | {artifact.manifest.name} | {each.member_error:.4f} | {each.ambiguity:.5f} "
-                f"| {each.error:.4f} | {each.disagreement:.3f} | {each.forecast_correlation} "
-                f"| {each.error_correlation} |"
+                f"| {each.error:.4f} | {each.disagreement:.3f} | {each.forecast_correlation:.2f} "
+                f"| {each.error_correlation:.4f} |"
             )
     print("\nactive:", made.active, {name: round(crps, 5) for name, crps in made.validation_crps.items()})
 
