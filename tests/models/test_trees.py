@@ -1,5 +1,6 @@
 """Trees answer as the library that grew them, and arrays that are no trees are refused before anybody walks them."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import lightgbm
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestRegressor
 
 from bus.errors import ModelError
+from models.contract import Problem
 from models.forms import restore
 from models.forms.trees import MOST_LEVELS, Trees
+from models.nets import architectures
 from models.nets._grown import as_double, from_lightgbm, from_sklearn, planted
 
 
@@ -50,7 +53,8 @@ def at_thresholds(trees, seed=1):
         own = trees.threshold[trees.feature == feature]
         if len(own):
             near = random.choice(own, 4000)
-            near = random.choice([near, np.nextafter(near, 9.0), np.nextafter(near, -9.0), near + 1e-8, near - 1e-8])
+            beside = [near, np.nextafter(near, 9.0), np.nextafter(near, -9.0), near + 1e-8, near - 1e-8]
+            near = np.choose(random.integers(0, 5, 4000), beside)
             rows[:, feature] = np.where(random.random(4000) < 0.7, near, rows[:, feature])
     rows[:50] = 0.0
     rows[50:100] = 1e9
@@ -89,9 +93,23 @@ def test_a_moved_threshold_says_of_a_number_what_single_precision_says(threshold
 
 def test_rows_alone_and_together_give_the_same_bits():
     for _, trees in (forest(), boosted()):
-        rows = market(3000, seed=3)[0]
+        rows = np.concatenate((market(1000, seed=3)[0], at_thresholds(trees)[:1000]))
         together = trees(rows)
-        assert all(trees(rows[i : i + 1]).tobytes() == together[i : i + 1].tobytes() for i in range(0, 3000, 7))
+        assert all(trees(rows[i : i + 1]).tobytes() == together[i : i + 1].tobytes() for i in range(0, 2000, 3))
+
+
+def test_boosting_keeps_the_rounds_up_to_the_best_on_the_validation_part_and_none_where_none_pays():
+    inputs, targets = market(600)
+    problem = Problem(
+        inputs=inputs[:400],
+        targets=targets[:400, None],
+        validation_inputs=inputs[400:],
+        validation_targets=np.zeros((200, 1)),
+        seed=1,
+    )
+    assert len(architectures(["gradient_boosting"])["gradient_boosting"].fit(problem).offset) == 0
+    told = replace(problem, validation_targets=targets[400:, None], epochs=7)
+    assert len(architectures(["gradient_boosting"])["gradient_boosting"].fit(told).offset) == 7
 
 
 def test_a_row_with_nan_gives_nan_and_leaves_its_neighbours_alone():
@@ -176,6 +194,20 @@ def test_arrays_that_are_no_trees_are_refused(part, at, value, says):
     arrays[part][at] = value
     with pytest.raises(ModelError, match=says):
         restore("trees", arrays, SIZES)
+
+
+def test_a_ring_that_no_root_leads_to_is_refused():
+    ring = {
+        "feature": np.array([-1.0, 0, 0, -1, -1]),
+        "threshold": np.zeros(5),
+        "left": np.array([0.0, 2, 1, 0, 0]),
+        "right": np.array([0.0, 3, 4, 0, 0]),
+        "value": np.zeros(5),
+        "offset": np.zeros(1),
+        "output": np.zeros(1),
+    }
+    with pytest.raises(ModelError, match="one parent, before it"):
+        restore("trees", ring, SIZES)
 
 
 def test_missing_arrays_other_lengths_and_other_widths_are_refused():
