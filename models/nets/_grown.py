@@ -9,6 +9,9 @@ import numpy as np
 from models.contract import Floats
 from models.forms.trees import Trees
 
+ZERO = float(np.float32(1e-35))
+"""LightGBM's kZeroThreshold."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grown:
@@ -81,7 +84,11 @@ def as_double(threshold: Floats) -> Floats:
 
 
 def from_lightgbm(tree: Mapping[str, Any], *, output: int) -> Grown:
-    """One tree of `Booster.dump_model()`, trained without missing values, categories and linear leaves."""
+    """One tree of `Booster.dump_model()`, trained without missing values, categories and linear leaves.
+
+    LightGBM takes inputs within +-ZERO for 0; thresholds there are moved so that the comparison comes out the same for
+    the inputs themselves.
+    """
     rows: list[tuple[float, float, float, float, float]] = []
     waiting: list[tuple[Mapping[str, Any], int, int]] = [(tree, -1, 0)]
     lefts: dict[int, int] = {}
@@ -102,4 +109,6 @@ def from_lightgbm(tree: Mapping[str, Any], *, output: int) -> Grown:
     for children, column in ((lefts, 2), (rights, 3)):
         table[list(children), column] = list(children.values())
     feature, threshold, left, right, value = (np.ascontiguousarray(column) for column in table.T)
+    below = np.where((threshold >= -ZERO) & (threshold < 0.0), np.nextafter(-ZERO, -1.0), threshold)
+    threshold = np.where((below >= 0.0) & (below < ZERO), ZERO, below)
     return Grown(output=output, feature=feature, threshold=threshold, left=left, right=right, value=value)

@@ -15,7 +15,7 @@ from models.contract import Problem
 from models.forms import restore
 from models.forms.trees import MOST_LEVELS, Trees
 from models.nets import architectures
-from models.nets._grown import as_double, from_lightgbm, from_sklearn, planted
+from models.nets._grown import ZERO, as_double, from_lightgbm, from_sklearn, planted
 
 
 def market(n, seed=0, k=7):
@@ -57,6 +57,7 @@ def at_thresholds(trees, seed=1):
             near = np.choose(random.integers(0, 5, 4000), beside)
             rows[:, feature] = np.where(random.random(4000) < 0.7, near, rows[:, feature])
     rows[:50] = 0.0
+    rows[20:40] = 1.5 * ZERO * np.linspace(-1.0, 1.0, 20)[:, None]
     rows[50:100] = 1e9
     return rows
 
