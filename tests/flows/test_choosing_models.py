@@ -1,14 +1,17 @@
 """What is trained is a choice: on the command line or in the configuration, and the paper day trades on it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from bus.messages import RegimeSeen
+from daemon.journal import read
 from models.nets import known
 from tests.harness.command import BARE, last_line, paper_arguments, plimsoll
 
 pytestmark = pytest.mark.timeout(300)
-CHOSEN = ("ridge", "lasso", "gradient_boosting", "ensemble_mean")
+CHOSEN = ("ridge", "lasso", "gradient_boosting", "ensemble_mean", "hidden_markov", "isolation_forest")
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +43,14 @@ def test_what_there_is_to_train_is_listed_with_what_it_needs():
 def test_exactly_what_was_named_is_trained(chosen):
     _, release = chosen
     assert [model.rpartition("-")[0] for model in release["models"]] == [
-        "gradient_boosting", "lasso", "ridge", "ensemble_mean",
+        "gradient_boosting", "lasso", "ridge", "ensemble_mean", "hidden_markov", "isolation_forest",
     ]  # fmt: skip
     assert release["active"] in release["models"]
 
 
 def test_an_ensemble_shows_who_is_in_it_and_how_they_differ(chosen):
     base, release = chosen
-    *_, model_id = release["models"]
+    model_id = next(model for model in release["models"] if model.startswith("ensemble_mean"))
     shown = json.loads(plimsoll("models", "show", model_id, "--json", "--state", base / "state").stdout)
     assert shown["membership"]["members"] == ["gradient_boosting", "lasso", "ridge"]
     assert {"weights", "ambiguity", "disagreement", "error_correlation"} <= set(shown["membership"]["diversity"][0])
@@ -62,6 +65,12 @@ def test_a_paper_day_trades_on_what_was_trained_and_trains_again_only_for_anothe
     arguments = [argument for argument in paper_arguments(base, state) if argument not in {"--seed", "7"}]
     first = last_line(plimsoll(*arguments))
     assert first["forecasts"] > 0
+    # regimes and unusual bars are facts on record, and a replay takes them as it takes forecasts
+    told = [record.message for record in read(Path(first["journal"])) if isinstance(record.message, RegimeSeen)]
+    assert len(told) > 0.9 * first["bars"]
+    assert {len(seen.probabilities_ppm) for seen in told} == {2}
+    assert {seen.regime for seen in told} == {0, 1}
+    assert last_line(plimsoll("replay", first["journal"], "--json"))["identical"] is True
     listed = last_line(plimsoll("models", "list", "--state", state, "--json"))["models"]
     assert {entry["release"] for entry in listed} == {1}
     other = [argument if argument != base / "plimsoll.toml" else base / "other.toml" for argument in arguments]
