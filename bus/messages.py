@@ -146,6 +146,23 @@ class PatternSeen(Message, frozen=True, kw_only=True):
     direction: int = 0
 
 
+class RegimeSeen(Message, frozen=True, kw_only=True):
+    """Which state a market is in. Produced by models.serve, one a bar and regime model; a fact, and no forecast.
+
+    `regime` is the most probable state, 0 the calmest; `before` what it was a bar earlier, so that a change shows in
+    this message alone. `probabilities_ppm` are those of all states, calmest first, in millionths.
+    """
+
+    request_id: str
+    symbol: str
+    model_id: str
+    as_of_ns: int
+    regime: int
+    before: int
+    probabilities_ppm: tuple[int, ...]
+    ts_init_ns: int
+
+
 class Band(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A calibrated central interval: the bid close lies within with probability `level_ppm` / 1e6.
 
@@ -655,6 +672,7 @@ AnyMessage = (
     | Forecast
     | ForecastMissed
     | PatternSeen
+    | RegimeSeen
     | CalibratedForecast
     | ForecastResolved
     | ModelAdmitted

@@ -23,7 +23,10 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
     "quote": (Lane.QUOTES, (m.Quote,)),
     "bar": (Lane.FACTS, (m.Bar,)),
     "clock": (Lane.FACTS, (m.ClockTick,)),
-    "forecast": (Lane.FACTS, (m.Forecast, m.ForecastMissed, m.PatternSeen, m.CalibratedForecast, m.ForecastResolved)),
+    "forecast": (
+        Lane.FACTS,
+        (m.Forecast, m.ForecastMissed, m.PatternSeen, m.RegimeSeen, m.CalibratedForecast, m.ForecastResolved),
+    ),
     "ask": (Lane.FACTS, (m.ForecastRequested,)),
     "model": (Lane.FACTS, (m.ModelAdmitted,)),
     "intent": (Lane.FACTS, (m.Intent, m.IntentRefused)),

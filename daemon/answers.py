@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from bus.codec import decode, encode
 from bus.errors import DataError
-from bus.messages import AnyMessage, Forecast, ForecastMissed, ForecastRequested, PatternSeen
+from bus.messages import AnyMessage, Forecast, ForecastMissed, ForecastRequested, PatternSeen, RegimeSeen
 
-Answer = Forecast | ForecastMissed | PatternSeen
+Answer = Forecast | ForecastMissed | PatternSeen | RegimeSeen
 AskForecast = Callable[[ForecastRequested], Awaitable[Sequence[AnyMessage]]]
 """Asks inference; gives its answers, one a model, or a miss that says why there is none."""
 

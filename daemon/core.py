@@ -47,6 +47,7 @@ from bus.messages import (
     PatternSeen,
     ProtectionChanged,
     Quote,
+    RegimeSeen,
     ResumeTrading,
     RunEnded,
     RunResumed,
@@ -195,7 +196,8 @@ class Core:
             Bar: self._on_history,
             Forecast: self._on_forecast,
             ForecastMissed: self._on_missed,
-            PatternSeen: self._on_pattern,
+            PatternSeen: self._on_seen,
+            RegimeSeen: self._on_seen,
             ModelAdmitted: self._on_admitted,
             AccountSnapshot: self._on_snapshot,
             HaltTrading: self._on_halt,
@@ -332,8 +334,9 @@ class Core:
         self.now_ns = max(self.now_ns, missed.ts_init_ns)
         return NOTHING
 
-    def _on_pattern(self, pattern: PatternSeen) -> Sequence[AnyMessage]:
-        self.now_ns = max(self.now_ns, pattern.ts_init_ns)
+    def _on_seen(self, seen: PatternSeen | RegimeSeen) -> Sequence[AnyMessage]:
+        """What models saw is on record; no rule acts on it yet."""
+        self.now_ns = max(self.now_ns, seen.ts_init_ns)
         return NOTHING
 
     def _acts(self, symbol: str) -> bool:

@@ -14,6 +14,7 @@ from risk.policy import Policy
 from risk.sizing import SizingSettings
 
 PROFILES = ("dev", "staging", "prod")
+DEFAULT_ARCHITECTURES = ("ridge", "mlp", "autoencoder")
 
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Milliseconds = Annotated[int, Meta(ge=0, le=60_000)]
@@ -170,9 +171,23 @@ class StrategySection(Section, frozen=True, kw_only=True):
 
 
 class ModelsSection(Section, frozen=True, kw_only=True):
-    """Training of the default models. Equal seeds and data give equal models."""
+    """Training. Equal seeds and data give equal models.
+
+    Attributes:
+        seed: of every random number.
+        architectures: what is trained; `plimsoll models architectures` lists what there is. The forecaster that is best
+            on the validation part trades, whatever the order.
+    """
 
     seed: Seed = 7
+    architectures: tuple[str, ...] = DEFAULT_ARCHITECTURES
+
+    def __post_init__(self) -> None:
+        """Refuse names that are not known, and choices that cannot be trained."""
+        if self.architectures != DEFAULT_ARCHITECTURES:
+            from models.catalogue import check  # numpy: a configuration that chooses nothing does without
+
+            check(self.architectures)
 
 
 class BusSection(Section, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ class Status:
             m.ForecastMissed: self._on_missed,
             m.ForecastResolved: self._on_resolved,
             m.PatternSeen: self._on_pattern,
+            m.RegimeSeen: self._on_regime,
             m.Intent: lambda _: self._count("intents"),
             m.IntentRefused: self._on_refused,
             m.SubmitOrder: lambda _: self._count("orders"),
@@ -235,6 +236,16 @@ class Status:
         self.patterns.count(seen.pattern)
         if words := pattern_words(seen):
             self._say(seen.ts_init_ns, f"{seen.symbol}: {words}")
+
+    def _on_regime(self, seen: m.RegimeSeen) -> None:
+        if seen.regime != seen.before:
+            kind = seen.model_id.rpartition("-")[0]
+            share = max(seen.probabilities_ppm, default=0) / 1e6
+            self._say(
+                seen.ts_init_ns,
+                f"{seen.symbol}: regime {seen.before} to {seen.regime} of {len(seen.probabilities_ppm)}, "
+                f"0 the calmest ({kind}, {share:.0%})",
+            )
 
     # --- orders ------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def find_models(
     """The models a run trades on, one release a symbol; trained now where the registry has none that fits.
 
     A release fits where it answers the configured horizons, has seen nothing of the period that is traded, and was made
-    with the seed that was asked for, if one was.
+    with the seed and of the architectures that were asked for, if any were.
 
     Raises:
         ModelError: training failed, or what it published does not verify.
@@ -74,12 +74,15 @@ def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config)
             return None
         if "models.seed" in config.sources and manifest.seed != config.models.seed:
             return None  # another seed was asked for in so many words
+    names = {artifact.manifest.name for artifact in loaded.artifacts}
+    if "models.architectures" in config.sources and names != set(config.models.architectures):
+        return None  # likewise
     return loaded
 
 
 def _train_in_a_child(state: State, config: Config, *, console: Console, seed: int, quiet: bool) -> None:
     if not quiet:
-        console.print("no models for this data yet: training the default ones")
+        console.print(f"no models for this data yet: training {', '.join(config.models.architectures)}")
     # -P and PYTHONPATH: the child must find this very code, and stay in the user's folder, where relative paths begin.
     command = [sys.executable, "-P", "-m", "daemon.training", str(state.folder), str(seed), "quiet" if quiet else "bar"]
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))))
@@ -105,11 +108,11 @@ def _train_in_a_child(state: State, config: Config, *, console: Console, seed: i
 def train(
     state: State, config: Config, data: MarketData, *, seed: int, on_progress: OnProgress | None = None
 ) -> list[Release]:
-    """Train, calibrate and publish the default models for every symbol.
+    """Train, calibrate and publish the configured models for every symbol.
 
     Args:
         state: whose registry receives them.
-        config: horizons and data settings.
+        config: architectures, horizons and data settings.
         data: split by time; only its training and calibration parts are looked at.
         seed: equal seeds give equal models.
         on_progress: called with a label and a share of 0 to 1.
@@ -129,6 +132,7 @@ def train(
             horizons=config.forecast.horizons,
             seed=seed,
             progress=progress,
+            names=config.models.architectures,
         )
         releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active))
     return releases

@@ -27,6 +27,7 @@ from bus.errors import DataError, ModelError
 from bus.messages import VolatilityState
 from models import features
 from models.candles import CANDLES, PARTS
+from models.diversity import Membership
 from models.forms import Settings, Tensor, traits
 from models.forward import Pipeline, pipeline_from
 from models.scalers import State
@@ -76,13 +77,14 @@ class MetricRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     calls: int
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything about a model but its arrays.
 
     Attributes:
-        kind: `forecaster` (features to expected returns) or `detector` (windows of candles to themselves).
+        kind: `forecaster` (features to expected returns), `detector` (windows of candles to themselves), `regimes`
+            (features to probabilities of states) or `anomaly` (features to how unusual a bar is).
         name: the architecture's name.
-        horizons: bars ahead, in the order of the outputs; empty for a detector.
+        horizons: bars ahead, in the order of the outputs; empty for what forecasts nothing.
         feature_names: of `models.features`, in the order of the inputs; empty for a detector.
         feature_hash: `features.schema_hash` of those names in the release that trained; empty for a detector.
         form: of the network, a file of `models.forms`; `settings` is what it needs besides its arrays.
@@ -93,10 +95,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         baseline_scores: the same of the random walk on the same bars.
         volatility: that volatility at the end of the calibration split; None for a detector.
         files: sha256 of every other file of the folder.
+        membership: of an ensemble: who is in it, and how they differ on the calibration split. Left out for others.
     """
 
     schema: int
-    kind: Literal["forecaster", "detector"]
+    kind: Literal["forecaster", "detector", "regimes", "anomaly"]
     name: str
     symbol: str
     period_ns: int
@@ -115,6 +118,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     baseline_scores: tuple[tuple[float, ...], ...]
     volatility: VolatilityState | None
     files: dict[str, str]
+    membership: Membership | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +247,8 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Tensor], pipeline: Pipe
             if not all(0.0 <= score < math.inf for score in scores):
                 raise ModelError("a calibration score is negative or not finite; train again")
         _check_volatility(manifest)
+    elif manifest.kind in {"regimes", "anomaly"}:
+        _check_state(manifest, tensors, pipeline)
     else:
         percentiles, candle = tensors.get("error_percentiles"), tensors.get("candle_threshold")
         if percentiles is None or percentiles.shape != (101,) or candle is None or candle.shape != (1,):
@@ -250,6 +256,23 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Tensor], pipeline: Pipe
         if inputs != CANDLES * PARTS or outputs != inputs:
             raise ModelError(f"a detector of {inputs} inputs; this release draws {CANDLES * PARTS}; train again")
     _check_golden(manifest, tensors, pipeline)
+
+
+def _check_state(manifest: Manifest, tensors: Mapping[str, Tensor], pipeline: Pipeline) -> None:
+    names, window = manifest.feature_names, manifest.window
+    if manifest.feature_hash != features.schema_hash(names) or pipeline.net.inputs != window * len(names):
+        raise ModelError("trained on other features than this release computes; train again")
+    if features.startup(names) + window > features.LONGEST or manifest.horizons:
+        raise ModelError(f"needs more bars than the {features.LONGEST} of a request; train on a shorter window")
+    if manifest.kind == "regimes":
+        if pipeline.net.form != "markov" or pipeline.net.outputs < 2:
+            raise ModelError("regimes without states; train again")
+        return
+    percentiles, alarm = tensors.get("error_percentiles"), tensors.get("alarm")
+    if percentiles is None or percentiles.shape != (101,) or alarm is None or alarm.shape != (1,):
+        raise ModelError("an anomaly score without its alarm level; train again")
+    if pipeline.net.outputs != 1:
+        raise ModelError("an anomaly score of several numbers; train again")
 
 
 def _check_golden(manifest: Manifest, tensors: Mapping[str, Tensor], pipeline: Pipeline) -> None:

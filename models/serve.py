@@ -16,13 +16,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bus.errors import TradingError
-from bus.messages import AnyMessage, Forecast, ForecastMissed, ForecastRequested, HorizonForecast, PatternSeen
-from models import candles, features, patterns, random_walk
+from bus.messages import (
+    AnyMessage,
+    Forecast,
+    ForecastMissed,
+    ForecastRequested,
+    HorizonForecast,
+    PatternSeen,
+    RegimeSeen,
+)
+from models import candles, features, patterns, random_walk, watching
 from models.artifact import Artifact
 from models.columns import Columns, from_request
 from models.contract import Forecaster
 
-Answer = Forecast | ForecastMissed | PatternSeen
+Answer = Forecast | ForecastMissed | PatternSeen | RegimeSeen
 
 _ANY_MODEL = ""
 
@@ -75,6 +83,8 @@ class Service:
                 continue
             if manifest.kind == "detector":
                 answers += self._unusual(request, artifact, columns)
+            elif manifest.kind in {"regimes", "anomaly"}:
+                answers += self._watched(request, artifact, columns)
             else:
                 answers.append(self._forecast(request, artifact, market))
         return answers + self._named(request, columns)
@@ -93,8 +103,8 @@ class Service:
         self._limits.restore_original_limits()
 
     def _window(self, symbol: str, period_ns: int) -> int:
-        """Most bars of features that a model of a market looks at."""
-        manifests = (artifact.manifest for artifact in self._artifacts)
+        """Most bars of features that a forecaster of a market looks at."""
+        manifests = (each.manifest for each in self._artifacts if each.manifest.kind == "forecaster")
         return max(
             (each.window for each in manifests if (each.symbol, each.period_ns) == (symbol, period_ns)), default=1
         )
@@ -173,6 +183,13 @@ class Service:
                 ts_init_ns=request.as_of_ns,
             )
         ]
+
+    def _watched(self, request: ForecastRequested, artifact: Artifact, columns: Columns) -> Sequence[Answer]:
+        """What a regime or anomaly model says of the newest bar."""
+        try:
+            return watching.look(request, artifact, columns)
+        except Exception as error:  # noqa: BLE001  as above
+            return [self._miss(request, artifact.model_id, "error", f"{type(error).__name__}: {error}")]
 
     def _named(self, request: ForecastRequested, columns: Columns) -> list[Answer]:
         """The named patterns that the newest bar completes."""

@@ -54,6 +54,28 @@ def models_show(settings: Settings, model_id: str) -> int:
     return 0
 
 
+@models_group.command("architectures")
+@with_settings
+def models_architectures(settings: Settings) -> int:
+    """List what can be trained: `plimsoll train --model NAME`, or `architectures` under [models]."""
+    from models.catalogue import catalogue
+
+    entries = catalogue()
+    if settings.as_json:
+        emit({"architectures": entries})
+        return 0
+    chosen = settings.load().models.architectures
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        needs = ", ".join(f"{each} (not installed)" if each in entry.missing else each for each in entry.needs)
+        mark = "*" if entry.name in chosen else " "
+        click.echo(
+            f"{mark} {entry.name:<{width}}  {entry.task:<11}  {entry.about}{f' Needs {needs}.' if needs else ''}"
+        )
+    click.echo("* = trained as configured. Training needs the packages that are named; answering does not.")
+    return 0
+
+
 @models_group.command("verify")
 @click.argument("model_id", required=False)
 @with_settings

@@ -187,9 +187,24 @@ def run_command(
 )
 @click.option("--clock", metavar="ZONE", help="Clock of the data's timestamps.")
 @click.option("--seed", type=int, help="Equal seeds give equal models.")
+@click.option(
+    "--model",
+    "architectures",
+    multiple=True,
+    metavar="NAME",
+    help="What to train; may be given several times. See `plimsoll models architectures`.",
+)
 @with_settings
-def train(settings: Settings, path: Path | None, symbols: tuple[str, ...], clock: str | None, seed: int | None) -> int:
-    """Train, calibrate and publish the default models.
+def train(
+    settings: Settings,
+    *,
+    path: Path | None,
+    symbols: tuple[str, ...],
+    clock: str | None,
+    seed: int | None,
+    architectures: tuple[str, ...],
+) -> int:
+    """Train, calibrate and publish models: the default ones, or those that are named.
 
     The first 60 % of the bars are learnt from, the next 20 % calibrate the intervals, the rest is never looked at;
     of very long histories, the newest 250,000 and 50,000 bars of these parts. Publishing is atomic; the last five
@@ -203,6 +218,7 @@ def train(settings: Settings, path: Path | None, symbols: tuple[str, ...], clock
         data__symbols=tuple(symbol.upper() for symbol in symbols),
         data__clock=clock,
         models__seed=seed,
+        models__architectures=architectures,
     )
     where = settings.open_state()
     where.create()

@@ -4,6 +4,7 @@ Everything is chosen inside the training bars: penalties, when to stop, how far 
 trades. The calibration bars are looked at once, at the end, for scores and for the table, so that both are honest.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as cache_results
@@ -16,15 +17,21 @@ from bus.messages import HorizonForecast
 from bus.series import BarSeries
 from models import artifact, features, random_walk, scalers
 from models.artifact import Artifact, Manifest, MetricRow, TrainingWindow
+from models.catalogue import check, check_installed
 from models.columns import Floats, from_series
 from models.contract import Demands, Net, Problem, Progress, demands_of, no_progress
+from models.diversity import Membership
+from models.ensembles import Ensemble, ensembles
 from models.forward import Pipeline
-from models.nets import DEFAULT, architectures
+from models.nets import DEFAULT, architectures, known
 from models.scalers import Scaler
+from models.states import states
 from models.train import metrics
 from models.train.cache import FeatureCache
+from models.train.combine import Candidate, combine, demands_together
 from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split, stacked
 from models.train.detector import fit_detector
+from models.train.watch import fit_state
 
 _GOLDEN_ROWS = 8
 _CHUNK = 4096
@@ -36,7 +43,7 @@ class Trained:
     """What training gave, ready for ``Registry.publish(trained.artifacts, active=trained.active)``.
 
     Attributes:
-        artifacts: one a network, in the order of their names.
+        artifacts: one a network, then one an ensemble, then one a state of the market, each in the order of names.
         active: id of the forecaster with the best CRPS on the validation part.
         metrics: all models and horizons on the calibration split, the random walk's rows first.
         validation_crps: by model name, in sigmas, random walk included: what `active` was chosen by.
@@ -68,7 +75,7 @@ def fit_defaults(
     scaler: scalers.Kind = "standard",
     cache: FeatureCache | None = None,
 ) -> Trained:
-    """Train architectures of `models.nets`.
+    """Train architectures of `models.nets`, and ensembles of the forecasters among them (`models.ensembles`).
 
     Args:
         train: older bars; the last fifth decides when to stop and which model trades.
@@ -77,7 +84,8 @@ def fit_defaults(
         seed: equal seeds and bars give equal artifacts, ids included, on one machine (one kind of processor: the
             linear-algebra library picks its kernels by it).
         progress: told a stage (a network's name) and the share of it that is done.
-        names: of the architectures, at least one of which forecasts.
+        names: of the architectures, at least one of which forecasts; of ensembles, for which there must be two; and of
+            states of a market (`models.states`).
         feature_names: what forecasters look at, from `models.features.ALL`; bars and counts of quotes are given. None
             = each what it wants (`Demands`), which is `features.DEFAULT` where it wants nothing else.
         scaler: how features are scaled; fitted on the fit part alone.
@@ -85,8 +93,11 @@ def fit_defaults(
 
     Raises:
         DataError: too few bars, series that do not fit together, or a feature that needs what they do not carry.
-        ModelError: a feature that is not known, or training that went astray.
+        ModelError: a feature that is not known, a package that is not installed, or training that went astray.
+        ConfigError: names that are not known, or that cannot be trained together.
     """
+    check(names)
+    check_installed(names)
     # one thread: faster for networks this small, and sums that split over threads come out differently
     with threadpool_limits(limits=1):
         asked = features.DEFAULT if feature_names is None else tuple(feature_names)
@@ -100,12 +111,19 @@ def fit_defaults(
         manifest = replace(
             _manifest(train, calibrate, tuple(horizons), asked, seed), volatility=parts_for(Demands())[1].volatility
         )
-        return _fit_defaults(train, architectures(names), parts_for, manifest, scaler, progress or no_progress)
+        ways = [way for name, way in ensembles().items() if name in names]
+        nets = architectures([name for name in names if name in known()])
+        told = progress or no_progress
+        made = _fit_defaults(train, nets, ways, parts_for, manifest, scaler, told)
+        watchers = [state for name, state in states().items() if name in names]
+        seen = tuple(fit_state(state, from_series(train), manifest, told) for state in watchers)
+        return dataclasses.replace(made, artifacts=made.artifacts + seen)
 
 
 def _fit_defaults(
     train: BarSeries,
     nets: dict[str, Net],
+    ways: Sequence[Ensemble],
     parts_for: Callable[[Demands], tuple[tuple[str, ...], Split]],
     manifest: Manifest,
     kind: scalers.Kind,
@@ -118,26 +136,39 @@ def _fit_defaults(
     artifacts: list[Artifact] = []
     table = list(walk.rows)
     best = ""
+
+    def judge(one: Candidate, parts: Split, membership: Membership | None = None) -> None:
+        nonlocal best
+        judged = _judge(one.name, *answers(one.pipeline, parts.calibration), parts, horizons)
+        made = artifact.seal(
+            replace(manifest, name=one.name, metrics=(*walk.rows, *judged.rows), feature_names=one.names,
+                     feature_hash=features.schema_hash(one.names), scores=judged.scores, baseline_scores=walk.scores,
+                     membership=membership),
+            one.pipeline,
+            {},
+            parts.fit.inputs()[:: max(1, len(parts.fit) // _GOLDEN_ROWS)][:_GOLDEN_ROWS],
+        )  # fmt: skip
+        artifacts.append(made)
+        table.extend(judged.rows)
+        expected, spread = answers(one.pipeline, parts.validation)
+        crps[one.name] = metrics.mean_crps(expected, parts.validation, spread)
+        if not best or crps[one.name] < crps[best.rpartition("-")[0]]:
+            best = made.model_id
+
+    members: list[Candidate] = []
     for net in nets.values():
         if net.task == "reconstruct":
             artifacts.append(fit_detector(net, from_series(train), manifest, told))
             continue
         chosen, parts = parts_for(demands_of(net))
         pipeline = fit_forecaster(net, parts, seed=manifest.seed, scaler=kind, progress=told)
-        judged = _judge(net.name, *answers(pipeline, parts.calibration), parts, horizons)
-        made = artifact.seal(
-            replace(manifest, name=net.name, metrics=(*walk.rows, *judged.rows), feature_names=chosen,
-                     feature_hash=features.schema_hash(chosen), scores=judged.scores, baseline_scores=walk.scores),
-            pipeline,
-            {},
-            parts.fit.inputs()[:: max(1, len(parts.fit) // _GOLDEN_ROWS)][:_GOLDEN_ROWS],
-        )  # fmt: skip
-        artifacts.append(made)
-        table += judged.rows
-        expected, spread = answers(pipeline, parts.validation)
-        crps[net.name] = metrics.mean_crps(expected, parts.validation, spread)
-        if not best or crps[net.name] < crps[best.rpartition("-")[0]]:
-            best = made.model_id
+        members.append(Candidate(name=net.name, names=chosen, pipeline=pipeline))
+        judge(members[-1], parts)
+    for way in ways:
+        chosen, parts = parts_for(demands_together(members))
+        pipeline, membership = combine(way, members, chosen, parts, horizons)
+        judge(Candidate(name=way.name, names=chosen, pipeline=pipeline), parts, membership)
+        told(way.name, 1.0)
     return Trained(artifacts=tuple(artifacts), active=best, metrics=tuple(table), validation_crps=crps)
 
 

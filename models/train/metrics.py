@@ -130,11 +130,12 @@ def _intervals(
 
 def table(rows: Sequence[MetricRow]) -> str:
     """The rows as plain text, for terminals and reports."""
-    lines = ["model         h     n  rmse_bp  crps_bp  winkler_bp  width_bp  coverage  hit rate (calls)"]
+    width = max(12, *(len(row.model) for row in rows))
+    lines = [f"{'model':<{width}}  h     n  rmse_bp  crps_bp  winkler_bp  width_bp  coverage  hit rate (calls)"]
     for row in rows:
         rate = f"{row.hits / row.calls:.3f} ({row.calls})" if row.calls else "- (0)"
         lines.append(
-            f"{row.model:<12}{row.horizon:>3}{row.n:>6}{row.rmse_bp:>9.2f}{row.crps_bp:>9.3f}{row.winkler_bp:>12.2f}"
+            f"{row.model:<{width}}{row.horizon:>3}{row.n:>6}{row.rmse_bp:>9.2f}{row.crps_bp:>9.3f}{row.winkler_bp:>12.2f}"
             f"{row.width_bp:>10.2f}{row.coverage:>10.3f}  {rate}"
         )
     return "\n".join(lines)

@@ -15,8 +15,8 @@ from tests.harness.sources import REAL, Source, made_up, made_up_ticks, real, re
 
 POINTS = 1000
 GROUPS = {
-    "calendar", "candles", "cross", "gaps", "oscillators", "ranges", "returns", "spectral", "spread", "ticks", "trend",
-    "volatility",
+    "calendar", "candles", "cross", "gaps", "oscillators", "ranges", "regimes", "returns", "spectral", "spread",
+    "ticks", "trend", "volatility",
 }  # fmt: skip
 SOURCES = {
     "made_up": (made_up, {"bars", "quotes", "ticks", "cross"}),

@@ -12,6 +12,7 @@ from bus.errors import ConfigError
 from daemon import config as module
 from daemon.config import explain, explain_json, load, mask_url, state_dir, store_url
 from daemon.settings import NOT_IN_FILE, Config
+from models.nets import DEFAULT
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,11 @@ def test_the_file_the_profile_the_environment_and_the_command_line_are_laid_over
     assert sources["web.host"] == "default"
 
 
+def test_the_architectures_that_the_settings_take_for_granted_are_those_of_the_models_room():
+    assert set(load().models.architectures) == set(DEFAULT)
+    assert load(overrides={"models.architectures": ("mlp", "lasso")}).models.architectures == ("mlp", "lasso")
+
+
 def test_the_profile_comes_from_the_environment_where_none_is_named(write, monkeypatch):
     path = write("[profile.staging.web]\nport = 9000\n")
     monkeypatch.setenv("PLIMSOLL_PROFILE", "staging")
@@ -105,6 +111,15 @@ def test_a_file_in_the_working_directory_is_found(monkeypatch, tmp_path):
         ("[exchange]\nreject_pct = 101", "exchange.reject_pct = 101; write a whole number from 0 to 100"),
         ("[risk]\ndaily_loss_pct_e2 = -1", "plimsoll.toml: risk.daily_loss_pct_e2 = -1: must lie between 0 and 10000"),
         ("[sizing]\nmethod = 'kely'", "plimsoll.toml: sizing.method = 'kely': no such method; write one of fixed"),
+        (
+            "[models]\narchitectures = ['rigde']",
+            "models.architectures = ['rigde']: 'rigde' is not known; did you mean ridge",
+        ),
+        (
+            "[models]\narchitectures = ['autoencoder']",
+            "models.architectures = ['autoencoder']: nothing there forecasts",
+        ),
+        ("[models]\narchitectures = 'ridge'", 'models.architectures = "ridge": expected array, got str'),
         ("[strategy.params]\nx = [1]", "strategy.params = { x = [1] }: expected"),
         ("[instruments.EURUSD]\ndigit = 4", "instruments.EURUSD.digit is unknown; did you mean digits?"),
         ("[instruments.EURUSD]\ndigits = 9", "instruments.EURUSD.digits = 9; prices are kept to 5 decimals"),

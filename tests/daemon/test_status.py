@@ -251,6 +251,17 @@ def test_patterns_are_counted_by_name_and_only_clear_ones_get_a_line():
     ]
 
 
+def test_a_change_of_regime_gets_a_line_and_a_regime_that_lasts_does_not():
+    def seen(before, regime):
+        return m.RegimeSeen(
+            request_id="r", symbol="EURUSD", model_id="hidden_markov-0a1b", as_of_ns=5, regime=regime, before=before,
+            probabilities_ppm=(80_000, 920_000), ts_init_ns=5,
+        )  # fmt: skip
+
+    shown = told(seen(0, 0), seen(0, 1), seen(1, 1)).snapshot(0.0)
+    assert [words for _, words in shown.events] == ["EURUSD: regime 0 to 1 of 2, 0 the calmest (hidden_markov, 92%)"]
+
+
 def test_pattern_names_are_counted_in_bounded_memory():
     shown = told(*(r.pattern(f"shape_{n}") for n in range(LARGEST_TABLE + 9))).snapshot(0.0)
     assert len(shown.patterns) == LARGEST_TABLE + 1
