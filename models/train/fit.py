@@ -19,6 +19,7 @@ from models.columns import Floats, from_series
 from models.contract import Net, Problem, Progress, no_progress
 from models.forward import Pipeline
 from models.nets import architectures
+from models.revision import revision
 from models.scalers import Scaler
 from models.train import metrics
 from models.train.cache import FeatureCache
@@ -166,6 +167,8 @@ def _manifest(
         scaler=Scaler(centre=np.zeros(0), gain=np.zeros(0)).state(),
         seed=seed,
         code_version=artifact.CODE_VERSION,
+        config={"label_limit": LABEL_LIMIT, "golden_rows": _GOLDEN_ROWS},
+        code=revision(),
         training=TrainingWindow(
             first_ts_ns=int(train.ts_open_ns[0]),
             last_ts_ns=int(train.ts_open_ns[-1]),
@@ -174,6 +177,7 @@ def _manifest(
             calibration_last_ts_ns=int(calibrate.ts_open_ns[-1]),
             calibration_bars=len(calibrate),
             data_sha256=data_sha256(train, calibrate),
+            calibration_sha256=data_sha256(calibrate),
         ),
         metrics=(),
         scores=(),
