@@ -25,7 +25,19 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
     "clock": (Lane.FACTS, (m.ClockTick,)),
     "forecast": (Lane.FACTS, (m.Forecast, m.ForecastMissed, m.PatternSeen, m.CalibratedForecast, m.ForecastResolved)),
     "ask": (Lane.FACTS, (m.ForecastRequested,)),
-    "model": (Lane.FACTS, (m.ModelAdmitted,)),
+    "model": (
+        Lane.FACTS,
+        (
+            m.ModelAdmitted,
+            m.ModelRefused,
+            m.PromoteModel,
+            m.RollBackModel,
+            m.ModelPromoted,
+            m.ModelRolledBack,
+            m.ModelRetired,
+            m.SwapRefused,
+        ),
+    ),
     "intent": (Lane.FACTS, (m.Intent, m.IntentRefused)),
     "command": (Lane.FACTS, (m.SubmitOrder, m.CancelOrder, m.AmendProtection)),
     "order": (
