@@ -10,7 +10,9 @@ from adapters.exchange.model import ExecutionModel
 from adapters.history.clocks import check_clock
 from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
+from models.signing import Trust
 from risk.policy import Policy
+from risk.promotion import SwapPolicy
 from risk.sizing import SizingSettings
 
 PROFILES = ("dev", "staging", "prod")
@@ -170,9 +172,31 @@ class StrategySection(Section, frozen=True, kw_only=True):
 
 
 class ModelsSection(Section, frozen=True, kw_only=True):
-    """Training of the default models. Equal seeds and data give equal models."""
+    """The default models, and which models are let in.
+
+    Attributes:
+        seed: of training; equal seeds and data give equal models.
+        trusted_keys: public keys whose signatures count, as `plimsoll models keygen` tells them; empty = anybody's.
+        require_signature: whether an artifact without a signature is refused.
+        latency_ms: the longest that a model's forecast may typically take; 0 = any time.
+        trades: which model trades a symbol: an architecture's name, or an id, by symbol; else the one that its release
+            puts forward.
+    """
 
     seed: Seed = 7
+    trusted_keys: tuple[str, ...] = ()
+    require_signature: bool = False
+    latency_ms: Milliseconds = 250
+    trades: dict[Symbol, str] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what is no key, and a demand that nothing can meet."""
+        _ = self.trust
+
+    @property
+    def trust(self) -> Trust:
+        """Whose artifacts are read."""
+        return Trust(keys=self.trusted_keys, required=self.require_signature)
 
 
 class BusSection(Section, frozen=True, kw_only=True):
@@ -280,6 +304,7 @@ class Config(Section, frozen=True, kw_only=True):
     sizing: SizingSettings = SizingSettings()
     risk: Policy = Policy()
     models: ModelsSection = ModelsSection()
+    swap: SwapPolicy = SwapPolicy()
     bus: BusSection = BusSection()
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()
