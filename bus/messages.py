@@ -242,11 +242,15 @@ class VolatilityState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ModelAdmitted(Message, frozen=True, kw_only=True):
-    """A verified artifact may speak. Produced by the daemon's admission; the last one with `active` trades.
+    """A verified artifact may speak. Produced by the daemon's admission; the last one with `active` trades at once.
 
     `scores` holds, per horizon, the newest nonconformity scores of the calibration split, in time order: as many as a
     calibrator keeps. They are |y - point| / scale, where the scale is the volatility model's from `volatility` on, the
     market as it was at the end of the calibration split; None: the scale is the forecast's own sigma.
+
+    `release` is the registry's number of the release it came with (0 = not told). `candidate` marks the one that its
+    release puts forward while another trades: it is compared with that one and may take its place. `verdict` says
+    whether it beat the random walk on its calibration split.
     """
 
     model_id: str
@@ -257,6 +261,90 @@ class ModelAdmitted(Message, frozen=True, kw_only=True):
     scores: tuple[tuple[float, ...], ...]
     ts_init_ns: int
     volatility: VolatilityState | None = None
+    release: int = 0
+    candidate: bool = False
+    verdict: str = ""
+
+
+class ModelRefused(Message, frozen=True, kw_only=True):
+    """An artifact may not speak. Produced by the daemon's admission. `reason` is what, where, and what to do.
+
+    `model_id` is empty where what is wrong is wrong with the whole release, `release` 0 where its number is not known.
+    """
+
+    model_id: str
+    symbol: str
+    release: int
+    reason: str
+    ts_init_ns: int
+
+
+class PromoteModel(Message, frozen=True, kw_only=True):
+    """Let an admitted model trade a symbol from now on. Produced by operators."""
+
+    symbol: str
+    model_id: str
+    operator: str
+    reason: str
+    ts_init_ns: int
+
+
+class RollBackModel(Message, frozen=True, kw_only=True):
+    """Let the model trade that traded a symbol before. Produced by operators. `model_id` names it; empty = the last."""
+
+    symbol: str
+    model_id: str
+    operator: str
+    reason: str
+    ts_init_ns: int
+
+
+class ModelPromoted(Message, frozen=True, kw_only=True):
+    """Another model trades a symbol from here on. Produced by the core.
+
+    `rule` is `operator` or `comparison`; `reason` the operator's words, or the figures that decided. Requests that the
+    model in force before had decided stay decided; those nobody had are the new one's.
+    """
+
+    symbol: str
+    model_id: str
+    replaced: str
+    rule: str
+    reason: str
+    ts_init_ns: int
+
+
+class ModelRolledBack(Message, frozen=True, kw_only=True):
+    """A model that traded before trades again. Produced by the core.
+
+    `replaced` no longer trades, and by rule never will again; `rule` is `operator`, `comparison`, `coverage` or
+    `misses`.
+    """
+
+    symbol: str
+    model_id: str
+    replaced: str
+    rule: str
+    reason: str
+    ts_init_ns: int
+
+
+class ModelRetired(Message, frozen=True, kw_only=True):
+    """A model is asked no more: a newer release came, and it neither trades nor did so lately. Produced by the core."""
+
+    symbol: str
+    model_id: str
+    reason: str
+    ts_init_ns: int
+
+
+class SwapRefused(Message, frozen=True, kw_only=True):
+    """What an operator wanted of the models cannot be done. Produced by the core; the model in force trades on."""
+
+    symbol: str
+    model_id: str
+    reason: str
+    ts_init_ns: int
 
 
 # --- intents and orders ----------------------------------------------------------------------------------------
@@ -676,6 +764,13 @@ AnyMessage = (
     | CalibratedForecast
     | ForecastResolved
     | ModelAdmitted
+    | ModelRefused
+    | PromoteModel
+    | RollBackModel
+    | ModelPromoted
+    | ModelRolledBack
+    | ModelRetired
+    | SwapRefused
     | Intent
     | IntentRefused
     | SubmitOrder

@@ -28,7 +28,19 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
         (m.Forecast, m.ForecastMissed, m.PatternSeen, m.RegimeSeen, m.CalibratedForecast, m.ForecastResolved),
     ),
     "ask": (Lane.FACTS, (m.ForecastRequested,)),
-    "model": (Lane.FACTS, (m.ModelAdmitted,)),
+    "model": (
+        Lane.FACTS,
+        (
+            m.ModelAdmitted,
+            m.ModelRefused,
+            m.PromoteModel,
+            m.RollBackModel,
+            m.ModelPromoted,
+            m.ModelRolledBack,
+            m.ModelRetired,
+            m.SwapRefused,
+        ),
+    ),
     "intent": (Lane.FACTS, (m.Intent, m.IntentRefused)),
     "command": (Lane.FACTS, (m.SubmitOrder, m.CancelOrder, m.AmendProtection)),
     "order": (

@@ -1,7 +1,7 @@
 """The composition root: the one place that puts the rooms together and runs a paper day."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.console import Console
 from adapters.exchange import Exchange, ExecutionModel
 from adapters.history import SpreadModel
 from bus.errors import ConfigError, DataError, InvariantBroken
-from bus.messages import AnyMessage, RunStarted
+from bus.messages import AnyMessage, ModelAdmitted, RunStarted
 from bus.series import BarSeries
 from bus.values import NS_PER_MS, NS_PER_S, PRICE_SCALE, Instrument, quote_to_account_rate_e8
 from daemon import marketdata
@@ -26,9 +26,11 @@ from daemon.paper import Latencies, PaperShell
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
+from daemon.swap import Swaps, members_of, opening_admissions, serving
 from daemon.training import find_models
+from models.artifact import Artifact
 from models.client import admissions
-from models.registry import Loaded
+from models.registry import Registry
 
 _NOTES_SHOWN = 5
 
@@ -65,10 +67,17 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         console.print(f"reading {config.data.path}", soft_wrap=True, markup=False, highlight=False)
     data = load_data(config)
     _say_what_is_missing(config, data, options, console)
-    models = find_models(state, data, config, console=console, seed=options.seed, quiet=options.quiet)
     run = _choose_run(state, options)
-    opening = opening_messages(config, data, models, options.seed)
     recorded = _recorded(run)
+    said = [record.message for record in recorded]
+    registry = Registry(state.models, config.models.trust)
+    note = _notes(options, console)
+    admitted, artifacts = _models_of(registry, said, data.period_ns, note)
+    if not artifacts:
+        models = find_models(state, data, config, console=console, seed=options.seed, quiet=options.quiet)
+        artifacts = [artifact for loaded in models for artifact in loaded.artifacts]
+        admitted = [each for loaded in models for each in admissions(loaded, ts_init_ns=data.split.calibrate_end_ns)]
+    opening = opening_messages(config, data, admitted, options.seed)
     if recorded and recorded[0].message != opening[0]:
         raise ConfigError(
             f"run {run.name} in {state.folder} was started with other settings, models or data; "
@@ -77,10 +86,10 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
 
     status = Status(progress_total=data.trade_quote_count(), pace=_pace(options.speed), run=run.name)
     watch: list[Watch] = [status.watch]
-    async with forecasting(config, models, console) as (bus, ask):
+    async with forecasting(config, artifacts, console) as (bus, ask, service):
         if bus is not None:
             watch.append(Distributor(bus, console).watch)
-        engine = Engine(run.journal, watch=watch)
+        engine = Engine(run.journal)
         shell = PaperShell(
             engine=engine,
             venue=_exchange(config, data),
@@ -91,14 +100,44 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
             speed=options.speed,
             recorded=recorded,
         )
-        halted = state.halted()
-        if halted is not None:
-            shell.tell(halted)
-        surrounded = surroundings(config, shell, status, state, console, look=options.look)
-        result = await run_to_its_end(shell, opening, run, surrounded, began_s)
+        with Swaps(
+            registry=registry, state=state, engine=engine, service=service, tell=shell.tell, settings=config.models,
+            now_ns=lambda: shell.now_ns, note=note, run=run.name, period_ns=data.period_ns,
+            horizons=config.forecast.horizons,
+        ) as swaps:  # fmt: skip
+            engine.watch_only([*watch, swaps.watch])
+            swaps.catch_up(said)
+            halted = state.halted()
+            if halted is not None:
+                shell.tell(halted)
+            surrounded = surroundings(config, shell, status, state, console, look=options.look, swaps=swaps)
+            result = await run_to_its_end(shell, opening, run, surrounded, began_s)
     if result.reason == "end of data":
         run.finish()
     return result
+
+
+def _models_of(
+    registry: Registry, said: Sequence[AnyMessage], period_ns: int, note: Callable[[str], None]
+) -> tuple[list[ModelAdmitted], list[Artifact]]:
+    """The models that a recorded run began with, and those that serve it where it ends.
+
+    Without any of the latter the run may still go on: training the same data again gives the same models.
+    """
+    opening = opening_admissions(said)
+    members = members_of(said)
+    kept = {entry.model_id for entry in registry.list()} if opening else set[str]()
+    if not any(each.model_id in kept for models in members.values() for each in models):
+        return [], []
+    return opening, serving(registry, members, period_ns, note)
+
+
+def _notes(options: PaperOptions, console: Console) -> Callable[[str], None]:
+    def note(line: str) -> None:
+        if not options.quiet:
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    return note
 
 
 def load_data(config: Config) -> MarketData:
@@ -174,7 +213,9 @@ def _pace(speed: float | None) -> str:
     return "real" if speed == 1 else f"{speed:g}x"
 
 
-def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded], seed: int) -> list[AnyMessage]:
+def opening_messages(
+    config: Config, data: MarketData, admitted: Sequence[ModelAdmitted], seed: int
+) -> list[AnyMessage]:
     """The messages that start a run: what it is, which models may speak, and what they may look back on."""
     settings = CoreSettings(
         risk=config.risk,
@@ -183,6 +224,7 @@ def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded],
         slippage_allowance_e5=config.execution.slippage_allowance_e5,
         forecast_deadline_ns=config.forecast.deadline_s * NS_PER_S,
         data=f"{data.description} [{data.fingerprint}-{_simulation(config)}-{seed}]",
+        swap=config.swap,
     )
     start_ns = data.split.calibrate_end_ns
     started = RunStarted(
@@ -200,7 +242,6 @@ def opening_messages(config: Config, data: MarketData, models: Sequence[Loaded],
         config_json=msgspec.json.encode(settings).decode(),
         ts_init_ns=start_ns,
     )
-    admitted = [message for loaded in models for message in admissions(loaded, ts_init_ns=start_ns)]
     # Equal settings, data and models give an equal run id, and so equal order ids: two runs can be compared by hash.
     digest = sha256(msgspec.json.encode(started))
     for message in admitted:

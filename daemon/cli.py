@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import auth, ctrader, data, machine, probe, records, trading
+from daemon.commands import auth, ctrader, data, machine, models, probe, records, trading
 from daemon.commands import forecast as forecasting
 from daemon.commands import validate as validation
 from daemon.commands.common import EXIT_FAILED
@@ -51,7 +51,7 @@ for command in (
     records.report,
     records.journal_group,
     records.store_group,
-    machine.models_group,
+    models.models_group,
     trading.halt,
     trading.resume,
     ctrader.venue,

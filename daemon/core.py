@@ -38,6 +38,9 @@ from bus.messages import (
     IntentRefused,
     LinkChanged,
     ModelAdmitted,
+    ModelPromoted,
+    ModelRefused,
+    ModelRolledBack,
     OrderAccepted,
     OrderCancelled,
     OrderExpired,
@@ -45,25 +48,30 @@ from bus.messages import (
     OrderRejected,
     OrderUnknown,
     PatternSeen,
+    PromoteModel,
     ProtectionChanged,
     Quote,
     RegimeSeen,
     ResumeTrading,
+    RollBackModel,
     RunEnded,
     RunResumed,
     RunStarted,
     SubmitOrder,
     SwapCharged,
+    SwapRefused,
     VenueFact,
 )
 from bus.values import NS_PER_S
 from daemon.coreview import CoreView
 from daemon.market import Counters, Market
+from daemon.succession import Succession
 from risk.book import Book
 from risk.gate import review
 from risk.halt import Halts
 from risk.orders import remember
 from risk.policy import Policy
+from risk.promotion import SwapPolicy
 from risk.reconcile import compare
 from risk.sizing import SizingSettings
 from strategies import load
@@ -78,6 +86,8 @@ DECISIONS = (
     AmendProtection,
     HaltLatched,
     HaltLifted,
+    ModelPromoted,
+    ModelRolledBack,
 )
 """The messages that `decisions_sha256` covers: everything the core decides, nothing it merely repeats."""
 
@@ -112,6 +122,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         forecast_deadline_ns: a forecast that arrives later than this after its bar closed is no forecast.
         conversion: symbols that are there to convert money, and are not traded.
         data: fingerprint of the input data in modes that run on recorded data; says that a resumed run is the same.
+        swap: when a new model may trade, and when it must stop.
     """
 
     risk: Policy = Policy()
@@ -121,6 +132,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     forecast_deadline_ns: int = 5 * NS_PER_S
     conversion: tuple[str, ...] = ()
     data: str = ""
+    swap: SwapPolicy = SwapPolicy()
 
 
 class _ExitTried(msgspec.Struct, gc=False):
@@ -170,6 +182,11 @@ class Core:
         """When the newest closed bar of a symbol opened; -1 = none is known."""
         return self._markets[symbol].window.last_ns
 
+    @property
+    def successions(self) -> Mapping[str, Succession]:
+        """By symbol, which model trades and which others speak. To look at, not to change."""
+        return {symbol: market.succession for symbol, market in self._markets.items()}
+
     def _on_start(self, run: RunStarted) -> Sequence[AnyMessage]:
         try:
             settings = msgspec.json.decode(run.config_json, type=CoreSettings)
@@ -188,7 +205,10 @@ class Core:
         self.halts = Halts()
         self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
-        self._markets = {entry.symbol: Market(entry, run.period_ns, self.counters) for entry in run.instruments}
+        self._markets = {
+            entry.symbol: Market(entry, run.period_ns, self.counters, swap=settings.swap, level_ppm=run.levels_ppm[0])
+            for entry in run.instruments
+        }
         self.view = CoreView(self.book, settings.slippage_allowance_e5, lambda: self.now_ns)
         self._handlers = {
             Quote: self._on_quote,
@@ -199,6 +219,9 @@ class Core:
             PatternSeen: self._on_seen,
             RegimeSeen: self._on_seen,
             ModelAdmitted: self._on_admitted,
+            ModelRefused: self._on_refused_model,
+            PromoteModel: self._on_swap,
+            RollBackModel: self._on_swap,
             AccountSnapshot: self._on_snapshot,
             HaltTrading: self._on_halt,
             ResumeTrading: self._on_resume,
@@ -284,6 +307,9 @@ class Core:
         for strategy in self.strategies:
             self._decide(strategy.on_bar(bar, self.view), out)
         if market.has_models:
+            said = market.owed(self.now_ns)
+            if said is not None:
+                out.append(said)
             deadline_ns = self.now_ns + self.settings.forecast_deadline_ns
             out.append(market.ask(bar, self._started().horizons, deadline_ns))
 
@@ -312,8 +338,24 @@ class Core:
         market = self._markets.get(model.symbol)
         if market is None:
             raise InvariantBroken(f"model {model.model_id} was admitted for {model.symbol}, which is not traded")
-        market.admit(model, self._started().levels_ppm)
+        self.now_ns = max(self.now_ns, model.ts_init_ns)
+        return market.admit(model, self._started().levels_ppm)
+
+    def _on_refused_model(self, refused: ModelRefused) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, refused.ts_init_ns)
         return NOTHING
+
+    def _on_swap(self, wish: PromoteModel | RollBackModel) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, wish.ts_init_ns)
+        market = self._markets.get(wish.symbol)
+        if market is None:
+            refused = SwapRefused(
+                symbol=wish.symbol, model_id=wish.model_id, reason="the symbol is not traded", ts_init_ns=self.now_ns
+            )
+            return (refused,)
+        if isinstance(wish, PromoteModel):
+            return (market.succession.promote(wish, self.now_ns),)
+        return (market.succession.roll_back(wish, self.now_ns),)
 
     def _on_forecast(self, forecast: Forecast) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, forecast.ts_init_ns)
@@ -325,14 +367,20 @@ class Core:
         if answer is None:
             return NOTHING
         out: list[AnyMessage] = [answer]
-        if isinstance(answer, CalibratedForecast) and answer.active and self._acts(answer.symbol):
+        if isinstance(answer, ForecastMissed):
+            said = market.succession.missed(answer.model_id, self.now_ns)
+            if said is not None:
+                out.append(said)
+        elif answer.active and self._acts(answer.symbol):
             for strategy in self.strategies:
                 self._decide(strategy.on_forecast(answer, self.view), out)
         return out
 
     def _on_missed(self, missed: ForecastMissed) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, missed.ts_init_ns)
-        return NOTHING
+        market = self._markets.get(missed.symbol)
+        said = market.missed(missed, self.now_ns) if market is not None else None
+        return NOTHING if said is None else (said,)
 
     def _on_seen(self, seen: PatternSeen | RegimeSeen) -> Sequence[AnyMessage]:
         """What models saw is on record; no rule acts on it yet."""

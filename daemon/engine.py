@@ -3,7 +3,8 @@
 Theory of operation. `step` takes a message from a shell, writes it to the journal, lets the core fold it, writes what
 the core said, and, when that holds a command for a venue, makes the journal durable before it returns the command. A
 shell that carries out only what `step` returns can therefore never have sent what the journal does not know. A halt
-that latches or is lifted is made durable as well, with or without commands: it must outlive this process.
+that latches or is lifted, and a model that loses its place, are made durable as well, with or without commands: they
+must outlive this process. A promotion is durable with the first order that follows from it.
 
 Recovery is the same path with the journal in front: while records are left from an earlier process, `step` takes each
 message the shell produces, sees that it is the one recorded, and that the core says again what it said then. The first
@@ -25,7 +26,12 @@ from bus.messages import (
     HaltLatched,
     HaltLifted,
     HaltTrading,
+    ModelAdmitted,
+    ModelRefused,
+    ModelRolledBack,
+    PromoteModel,
     ResumeTrading,
+    RollBackModel,
     RunResumed,
     SubmitOrder,
     VenueCommand,
@@ -38,11 +44,11 @@ Watch = Callable[[int, AnyMessage], None]
 
 COMMANDS = (SubmitOrder, CancelOrder, AmendProtection)
 
-DURABLE = (*COMMANDS, HaltLatched, HaltLifted)
+DURABLE = (*COMMANDS, HaltLatched, HaltLifted, ModelRolledBack)
 """What is on the disk before `step` returns."""
 
 # What people and processes do, and no simulation foresees: during recovery these are taken from the journal.
-FROM_OUTSIDE = (HaltTrading, ResumeTrading, RunResumed)
+FROM_OUTSIDE = (HaltTrading, ResumeTrading, RunResumed, ModelAdmitted, ModelRefused, PromoteModel, RollBackModel)
 
 
 class DecisionHash:

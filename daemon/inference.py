@@ -9,46 +9,53 @@ from collections.abc import AsyncGenerator, Sequence
 
 from rich.console import Console
 
-from bus.errors import NotSent
+from bus.errors import ModelError, NotSent
 from bus.memory import MemoryBus
 from bus.messages import AnyMessage, ForecastMissed, ForecastRequested
 from bus.port import Bus
 from daemon.answers import AskForecast
 from daemon.config import Config
 from daemon.service import Notifier
+from daemon.state import State
+from daemon.swap import speaking
 from models.artifact import Artifact
-from models.registry import Loaded
+from models.registry import Registry
 from models.serve import Service
 
 _WAIT_FOR_INFERENCE_S = 60.0
 _ANSWER_TIMEOUT_S = 30.0
+_LOOK_S = 1.0
+"""How often an inference process looks for models that were published or let in."""
 
 
 @contextlib.asynccontextmanager
 async def forecasting(
-    config: Config, models: Sequence[Loaded], console: Console, *, live: bool = False
-) -> AsyncGenerator[tuple[Bus | None, AskForecast]]:
+    config: Config, artifacts: Sequence[Artifact], console: Console, *, live: bool = False
+) -> AsyncGenerator[tuple[Bus | None, AskForecast, Service | None]]:
     """Somebody to ask: a worker thread behind the in-process bus, or whoever serves the bus at a URL.
 
     Args:
         config: names the bus.
-        models: answer where there is no bus.
+        artifacts: answer where there is no bus.
         console: is told who is waited for.
         live: time does not wait: who does not answer at once is told as unavailable.
+
+    Yields:
+        The bus, whom to ask, and the service that answers in this process; None where there is no such.
     """
     if config.bus.url:
         from bus.nats import connect
 
         bus: Bus = await connect(config.bus.url, name="plimsoll", namespace=config.bus.namespace)
         try:
-            yield bus, _impatient(bus, config) if live else _patient(bus, console)
+            yield bus, _impatient(bus, config) if live else _patient(bus, console), None
         finally:
             try:
                 await bus.close()
             except NotSent as error:
                 console.print(f"not everything reached the bus ({error}); the journal has it all")
         return
-    service = Service([artifact for loaded in models for artifact in loaded.artifacts])
+    service = Service(artifacts)
     local = MemoryBus()
     serving = await local.serve_forecasts(service.answer_async)
 
@@ -56,7 +63,7 @@ async def forecasting(
         return await local.ask_forecast(request, _ANSWER_TIMEOUT_S)
 
     try:
-        yield None, ask
+        yield None, ask, service
     finally:
         await serving.close()
         await local.close()
@@ -113,7 +120,43 @@ def _patient(bus: Bus, console: Console) -> AskForecast:
     return ask
 
 
-async def run_inference(config: Config, artifacts: Sequence[Artifact], console: Console) -> None:
+class Serving:
+    """What an inference process serves: the releases in force, and who else speaks in the daemon that it answers.
+
+    Raises:
+        ModelError: a release in force is unsound.
+    """
+
+    def __init__(self, registry: Registry, state: State) -> None:
+        self._registry = registry
+        self._state = state
+        self._seen = self._fingerprint()
+        self.artifacts = self._load()
+
+    def look(self) -> Sequence[Artifact] | None:
+        """The artifacts, where they are others than before, else None. May run in any thread. Raises ModelError."""
+        seen = self._fingerprint()
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        self.artifacts = self._load()
+        return self.artifacts
+
+    def _fingerprint(self) -> tuple[object, ...]:
+        markets = [(each.symbol, each.period_ns) for each in self._registry.pointers()]
+        told = self._state.models_told.stat().st_mtime_ns if self._state.models_told.exists() else 0
+        return (told, *(self._registry.fingerprint(*market) for market in markets))
+
+    def _load(self) -> list[Artifact]:
+        loaded = [self._registry.load(each.symbol, each.period_ns) for each in self._registry.pointers()]
+        found = {each.model_id: each for release in loaded if release is not None for each in release.artifacts}
+        for model_id in speaking(self._state.models_told):
+            with contextlib.suppress(ModelError):  # gone since; the daemon will find that it owes its forecasts
+                found.setdefault(model_id, self._registry.read(model_id))
+        return list(found.values())
+
+
+async def run_inference(config: Config, serving: Serving, console: Console) -> None:
     """Serve forecasts on a bus until SIGINT or SIGTERM."""
     from bus.nats import connect
 
@@ -121,16 +164,34 @@ async def run_inference(config: Config, artifacts: Sequence[Artifact], console: 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    service = Service(artifacts)
+    service = Service(serving.artifacts)
     bus = await connect(config.bus.url, name="plimsoll infer", namespace=config.bus.namespace)
-    try:
-        serving = await bus.serve_forecasts(service.answer_async)
-        names = ", ".join(artifact.model_id for artifact in artifacts) or "random-walk alone"
+
+    def say() -> None:
+        names = ", ".join(artifact.model_id for artifact in service.artifacts) or "random-walk alone"
         console.print(f"serving {names}")
         sys.stdout.flush()
+
+    try:
+        answering = await bus.serve_forecasts(service.answer_async)
+        say()
         Notifier().ready()
-        await stop.wait()
-        await serving.close()
+        while not await _set_within(stop, _LOOK_S):
+            try:
+                artifacts = await asyncio.to_thread(serving.look)
+            except ModelError as error:
+                console.print(f"what is served stays as it was: {error}", markup=False, soft_wrap=True)
+                continue
+            if artifacts is not None:
+                service.replace(artifacts)
+                say()
+        await answering.close()
     finally:
         await bus.close()
         service.close()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()

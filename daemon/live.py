@@ -39,11 +39,9 @@ from bus.messages import (
     ClockTick,
     ForecastMissed,
     ForecastRequested,
-    HaltTrading,
     LinkChanged,
     OrderRejected,
     Quote,
-    ResumeTrading,
     RunEnded,
     RunResumed,
     SubmitOrder,
@@ -53,7 +51,7 @@ from bus.values import NS_PER_MS, NS_PER_S
 from daemon.answers import Answer, AskForecast, as_written
 from daemon.engine import Engine, Watch
 from daemon.inbox import Inbox
-from daemon.surroundings import OnBreath
+from daemon.surroundings import OnBreath, OutsideCommand
 from models.bars import REQUEST_BARS
 from risk.orders import OrderStatus
 
@@ -151,8 +149,8 @@ class LiveShell:
         self._stop_reason = self._stop_reason or reason
         self._stopping.set()
 
-    def tell(self, command: HaltTrading | ResumeTrading) -> None:
-        """Pass an operator's command to the core, now."""
+    def tell(self, command: OutsideCommand) -> None:
+        """Pass a command from outside to the core, now."""
         self.put(msgspec.structs.replace(command, ts_init_ns=self._clock.now_ns()))
 
     def put(self, message: AnyMessage) -> None:

@@ -35,7 +35,9 @@ from daemon.snapshot import DepthView, MarginView
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
-from models.client import admissions
+from daemon.swap import Swaps, members_of, serving
+from models.admission import Budget, Situation, examine_all
+from models.client import admissions, choosing
 from models.registry import Loaded, Registry
 
 Mode = Literal["demo", "live"]
@@ -76,7 +78,8 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
     began_s = time.monotonic()
     permitted(config, mode)
     period_ns = _period_ns(config)
-    models = find_models(config, state, period_ns)
+    registry = Registry(state.models, config.models.trust)
+    models = find_models(config, registry, period_ns)
     symbols = tuple(_symbol(each) for each in models)
     clock: Clock = ManualClock() if config.ctrader.time == "recorded" else SystemClock()
     note = _notes(console, look)
@@ -89,7 +92,11 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
         }
         status.margin = lambda: _margin(venue)
         watch: list[Watch] = [status.watch]
-        async with forecasting(config, models, console, live=True) as (bus, ask):
+        artifacts = [artifact for loaded in models for artifact in loaded.artifacts]
+        said = [record.message for record in read(run.journal)] if resumed else []
+        if resumed:  # who speaks in it is asked again; what was published meanwhile comes in as while it runs
+            artifacts = serving(registry, members_of(said), period_ns, note)
+        async with forecasting(config, artifacts, console, live=True) as (bus, ask, service):
             if bus is not None:
                 watch.append(Distributor(bus, console).watch)
             engine, opening = take_up(
@@ -113,11 +120,18 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
                 model_latency_ns=config.forecast.model_latency_ms * NS_PER_MS,
                 flatten_on_stop=config.ctrader.on_stop == "flatten",
             )
-            halted = state.halted()
-            asyncio.get_running_loop().set_exception_handler(shell.failed)
-            surrounded = surroundings(config, shell, status, state, console, look=look)
-            told = [halted] if halted is not None else []
-            return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
+            with Swaps(
+                registry=registry, state=state, engine=engine, service=service, tell=shell.tell,
+                settings=config.models, now_ns=clock.now_ns, note=note, run=run.name, period_ns=period_ns,
+                horizons=config.forecast.horizons,
+            ) as swaps:  # fmt: skip
+                engine.watch_only([*watch, swaps.watch])
+                swaps.catch_up(said)
+                halted = state.halted()
+                asyncio.get_running_loop().set_exception_handler(shell.failed)
+                surrounded = surroundings(config, shell, status, state, console, look=look, swaps=swaps)
+                told = [halted] if halted is not None else []
+                return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
 
 
 def _margin(venue: LiveVenue) -> MarginView | None:
@@ -153,13 +167,13 @@ def _period_ns(config: Config) -> int:
     return period_ns
 
 
-def find_models(config: Config, state: State, period_ns: int) -> tuple[Loaded, ...]:
-    """The models of every symbol to trade, from the state's registry; nothing is trained here.
+def find_models(config: Config, registry: Registry, period_ns: int) -> tuple[Loaded, ...]:
+    """The models of every symbol to trade, from the registry; nothing is trained here.
 
     Raises:
         ConfigError: a symbol has none that fits; says how to make one.
+        ModelError: one may not speak (`models.admission`).
     """
-    registry = Registry(state.models)
     symbols = config.data.symbols or tuple(
         sorted({entry.symbol for entry in registry.list() if entry.period_ns == period_ns})
     )
@@ -180,7 +194,9 @@ def find_models(config: Config, state: State, period_ns: int) -> tuple[Loaded, .
                 f"no model for {symbol} on bars of {period_ns // NS_PER_S} s: there {why}; make one with "
                 f"`plimsoll data fetch --symbol {symbol} …` and `plimsoll train --data … --symbol {symbol}`"
             )
-        found.append(loaded)
+        situation = Situation(symbol=symbol, period_ns=period_ns, horizons=horizons)
+        examine_all(loaded.artifacts, situation, Budget(latency_ns=config.models.latency_ms * NS_PER_MS))
+        found.append(choosing(loaded, config.models.trades.get(symbol, "")))
     return tuple(found)
 
 
@@ -302,6 +318,7 @@ def opening_messages(
         forecast_deadline_ns=config.forecast.deadline_s * NS_PER_S,
         conversion=terms.others,
         data=_origin(mode, terms),
+        swap=config.swap,
     )
     admitted = [message for loaded in models for message in admissions(loaded, ts_init_ns=now_ns)]
     started = RunStarted(

@@ -23,14 +23,17 @@ from bus.messages import (
     ForecastRequested,
     ForecastResolved,
     ModelAdmitted,
+    ModelRetired,
 )
 from bus.values import NS_PER_S, Instrument
+from daemon.succession import Said, Succession
 from models.bars import BarBuilder, BarWindow
 from models.conformal import Bank, score
 from models.conformal.calibrator import Calibrator, Ticket
 from models.volatility import SeasonalVolatility
 from risk.coverage import CoverageTracker
 from risk.marks import possible
+from risk.promotion import SwapPolicy
 
 LARGEST_ASKED = 64
 """Requests remembered; the oldest gives way, its answer would be late."""
@@ -51,7 +54,11 @@ class Counters(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct, gc=False):
-    """A request in flight, the bar it was asked on, the scale of each horizon then, and the models that answered."""
+    """A request in flight, the bar it was asked on, the scale of each horizon then, and the models that answered.
+
+    `decided` = the answer of a model in force was handed to the strategies. It happens once, whoever is in force later.
+    `owing` are the models that said, or let pass, that they have no answer; one may still come.
+    """
 
     bar_index: int
     as_of_ns: int
@@ -59,6 +66,8 @@ class _Asked(msgspec.Struct, gc=False):
     deadline_ns: int
     scales_e5: dict[int, int]
     answered: list[str]
+    owing: list[str]
+    decided: bool = False
 
 
 class _Issued(msgspec.Struct, gc=False):
@@ -74,16 +83,24 @@ class _Issued(msgspec.Struct, gc=False):
 
 
 class Market:
-    """One symbol. `active_model` is the model that trades, empty before one was admitted."""
+    """One symbol. `succession` knows which of its models trades."""
 
-    __slots__ = ("_by_market", "_calibrators", "_issued", "_trackers", "active_model", "asked", "bar_index", "builder",
-                 "counters", "volatility", "window")  # fmt: skip
+    __slots__ = ("_by_market", "_calibrators", "_issued", "_trackers", "asked", "bar_index", "builder", "counters",
+                 "succession", "volatility", "window")  # fmt: skip
 
-    def __init__(self, instrument: Instrument, period_ns: int, counters: Counters) -> None:
+    def __init__(
+        self,
+        instrument: Instrument,
+        period_ns: int,
+        counters: Counters,
+        *,
+        swap: SwapPolicy | None = None,
+        level_ppm: int = 900_000,
+    ) -> None:
         self.builder = BarBuilder(instrument.symbol, period_ns)
         self.window = BarWindow(instrument.symbol, period_ns)
         self.bar_index = 0
-        self.active_model = ""
+        self.succession = Succession(instrument.symbol, swap or SwapPolicy(), level_ppm)
         self.asked: dict[str, _Asked] = {}
         self.counters = counters
         self._issued: dict[int, list[_Issued]] = {}  # by the index of the bar that brings the truth
@@ -97,10 +114,16 @@ class Market:
         """Whether there is anybody to ask."""
         return bool(self._trackers)
 
-    def admit(self, model: ModelAdmitted, levels_ppm: Sequence[int]) -> None:
+    @property
+    def active_model(self) -> str:
+        """The model that trades, empty before one was admitted."""
+        return self.succession.in_force
+
+    def admit(self, model: ModelAdmitted, levels_ppm: Sequence[int]) -> list[ModelRetired]:
         """Let a model speak, with a fresh calibrator a horizon: scores of two models are not exchangeable.
 
-        The volatility that comes with it is taken where it knows more of the market than what was learnt here.
+        The volatility that comes with it is taken where it knows more of the market than what was learnt here. With
+        whoever is retired for it go its calibrators; what it issued is still held against the truth.
         """
         for horizon, scores in zip(model.horizons, model.scores, strict=True):
             self._calibrators.admit(model.model_id, horizon, levels_ppm, scores)
@@ -110,8 +133,13 @@ class Market:
             self._by_market.add(model.model_id)
             if not self.volatility.known or model.volatility.last_open_ns > self.volatility.last_open_ns:
                 self.volatility = SeasonalVolatility.restore(model.volatility, self.window.period_ns)
-        if model.active:
-            self.active_model = model.model_id
+        retired = self.succession.admit(model)
+        for gone in retired:
+            self._calibrators.dismiss(gone.model_id)
+            self._by_market.discard(gone.model_id)
+            for key in [key for key in self._trackers if key[0] == gone.model_id]:
+                del self._trackers[key]
+        return retired
 
     def size_multiplier_ppm(self, model_id: str, horizon: int) -> int:
         """How much of its size an intent keeps, from the measured coverage of what it rests on."""
@@ -128,6 +156,28 @@ class Market:
         """Take in a closed bar."""
         self.look_back(bar)
         self.bar_index += 1
+
+    def owed(self, now_ns: int) -> Said | None:
+        """Who did not answer the last request at all owes a forecast; called before the next one is asked."""
+        if not self.asked:
+            return None
+        last = self.asked[next(reversed(self.asked))]
+        said: Said | None = None
+        in_force = self.active_model
+        # the one in force last, so that it is held against what the others owe by then
+        for model_id in sorted(self.succession.members, key=lambda each: each == in_force):
+            if model_id not in last.answered and model_id not in last.owing:
+                last.owing.append(model_id)
+                said = self.succession.missed(model_id, now_ns)
+        return said
+
+    def missed(self, missed: ForecastMissed, now_ns: int) -> Said | None:
+        """A model says that it has no forecast: it owes one, once."""
+        asked = self.asked.get(missed.request_id)
+        if asked is None or missed.model_id in asked.answered or missed.model_id in asked.owing:
+            return None
+        asked.owing.append(missed.model_id)
+        return self.succession.missed(missed.model_id, now_ns)
 
     def ask(self, bar: Bar, horizons: tuple[int, ...], deadline_ns: int) -> ForecastRequested:
         """Ask for forecasts from the bars up to this one."""
@@ -146,6 +196,7 @@ class Market:
             deadline_ns=deadline_ns,
             scales_e5=self._scales(bar.close_e5, horizons),
             answered=[],
+            owing=[],
         )
         return request
 
@@ -165,6 +216,7 @@ class Market:
             self.counters.forecasts_unasked += 1
             return None
         asked.answered.append(forecast.model_id)
+        active = not asked.decided and forecast.model_id == self.active_model
         if now_ns > asked.deadline_ns:
             self.counters.forecasts_late += 1
             return ForecastMissed(
@@ -179,13 +231,15 @@ class Market:
         if not issued:
             self.counters.forecasts_unasked += 1
             return None
+        self.succession.answered(forecast.model_id)
+        asked.decided = asked.decided or active
         for one in issued:
             self._issued.setdefault(asked.bar_index + one.horizon.horizon, []).append(one)
         return CalibratedForecast(
             request_id=forecast.request_id,
             symbol=forecast.symbol,
             model_id=forecast.model_id,
-            active=forecast.model_id == self.active_model,
+            active=active,
             as_of_ns=forecast.as_of_ns,
             expires_ns=forecast.expires_ns,
             close_e5=asked.close_e5,
@@ -223,9 +277,13 @@ class Market:
             )
         return issued
 
-    def resolve(self, bar: Bar, now_ns: int) -> list[ForecastResolved]:
-        """Hold the intervals that are due against the close that came, and let the calibrators learn from it."""
-        resolved: list[ForecastResolved] = []
+    def resolve(self, bar: Bar, now_ns: int) -> list[ForecastResolved | Said]:
+        """Hold the intervals that are due against the close that came, and let the calibrators learn from it.
+
+        Where a comparison of two models ends with it, the swap follows behind.
+        """
+        resolved: list[ForecastResolved | Said] = []
+        swaps: list[Said] = []
         actual_e5 = bar.close_e5
         for issued in self._issued.pop(self.bar_index, ()):
             view = issued.horizon
@@ -250,4 +308,9 @@ class Market:
                     ts_init_ns=now_ns,
                 )
             )
-        return resolved
+            said = self.succession.resolved(
+                issued.model_id, issued.as_of_ns, view.horizon, view.bands[0], actual_e5, issued.scale_e5, now_ns
+            )
+            if said is not None:
+                swaps.append(said)
+        return resolved + swaps

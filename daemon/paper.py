@@ -28,9 +28,7 @@ from bus.messages import (
     AnyMessage,
     ClockTick,
     ForecastRequested,
-    HaltTrading,
     Quote,
-    ResumeTrading,
     RunEnded,
     RunResumed,
     VenueCommand,
@@ -41,7 +39,7 @@ from daemon.answers import Answer, AskForecast, as_written
 from daemon.engine import COMMANDS, FROM_OUTSIDE, Engine
 from daemon.inbox import Inbox
 from daemon.journal import INPUT, Record
-from daemon.surroundings import OnBreath
+from daemon.surroundings import OnBreath, OutsideCommand
 
 _BREATHE_S = 0.02
 """How long the loop may run without letting the web page, the view and signals have their turn."""
@@ -133,7 +131,7 @@ class PaperShell:
         self._stop_reason = ""
         self._stop = asyncio.Event()
         self._last_quotes: dict[str, Quote] = {}
-        self._outside: list[HaltTrading | ResumeTrading] = []
+        self._outside: list[OutsideCommand] = []
         self._answers, self._last_answered = _recorded_answers(recorded)
         self._reconcile = False
         self._anchor: tuple[float, int] | None = None
@@ -146,8 +144,8 @@ class PaperShell:
         self._stop_reason = self._stop_reason or reason
         self._stop.set()
 
-    def tell(self, command: HaltTrading | ResumeTrading) -> None:
-        """Pass an operator's command to the core at the next event, stamped with simulated time."""
+    def tell(self, command: OutsideCommand) -> None:
+        """Pass a command from outside to the core at the next event, stamped with simulated time."""
         self._outside.append(command)
 
     # --- the loop ----------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from adapters.exchange.model import ExecutionModel
 from adapters.history.clocks import check_clock
 from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
+from models.signing import Trust
 from risk.policy import Policy
+from risk.promotion import SwapPolicy
 from risk.sizing import SizingSettings
 
 PROFILES = ("dev", "staging", "prod")
@@ -171,23 +173,38 @@ class StrategySection(Section, frozen=True, kw_only=True):
 
 
 class ModelsSection(Section, frozen=True, kw_only=True):
-    """Training. Equal seeds and data give equal models.
+    """What is trained, and which models are let in.
 
     Attributes:
-        seed: of every random number.
+        seed: of training; equal seeds and data give equal models.
         architectures: what is trained; `plimsoll models architectures` lists what there is. The forecaster that is best
             on the validation part trades, whatever the order.
+        trusted_keys: public keys whose signatures count, as `plimsoll models keygen` tells them; empty = anybody's.
+        require_signature: whether an artifact without a signature is refused.
+        latency_ms: the longest that a model's forecast may typically take; 0 = any time.
+        trades: which model trades a symbol: an architecture's name, or an id, by symbol; else the one that its release
+            puts forward.
     """
 
     seed: Seed = 7
     architectures: tuple[str, ...] = DEFAULT_ARCHITECTURES
+    trusted_keys: tuple[str, ...] = ()
+    require_signature: bool = False
+    latency_ms: Milliseconds = 250
+    trades: dict[Symbol, str] = {}
 
     def __post_init__(self) -> None:
-        """Refuse names that are not known, and choices that cannot be trained."""
+        """Refuse what is no key, a demand that nothing can meet, and names of what cannot be trained."""
+        _ = self.trust
         if self.architectures != DEFAULT_ARCHITECTURES:
             from models.catalogue import check  # numpy: a configuration that chooses nothing does without
 
             check(self.architectures)
+
+    @property
+    def trust(self) -> Trust:
+        """Whose artifacts are read."""
+        return Trust(keys=self.trusted_keys, required=self.require_signature)
 
 
 class BusSection(Section, frozen=True, kw_only=True):
@@ -295,6 +312,7 @@ class Config(Section, frozen=True, kw_only=True):
     sizing: SizingSettings = SizingSettings()
     risk: Policy = Policy()
     models: ModelsSection = ModelsSection()
+    swap: SwapPolicy = SwapPolicy()
     bus: BusSection = BusSection()
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()

@@ -2,11 +2,31 @@
 
 import msgspec
 
-from bus.messages import CalibratedForecast, PatternSeen, PositionState
+from bus.messages import (
+    CalibratedForecast,
+    ModelPromoted,
+    ModelRefused,
+    ModelRolledBack,
+    PatternSeen,
+    PositionState,
+    SwapRefused,
+)
 
 OTHER = "(other)"
 CLEAR = 0.5
 """Named patterns are all counted, but come up by the hundred: only those of this confidence or more get a line."""
+
+
+MODEL_NEWS = (ModelPromoted, ModelRolledBack, ModelRefused, SwapRefused)
+"""What people want to read of the models."""
+
+
+def model_words(fact: ModelPromoted | ModelRolledBack | ModelRefused | SwapRefused) -> str:
+    """One line for people."""
+    if isinstance(fact, ModelRefused | SwapRefused):
+        return f"{fact.symbol}: {fact.model_id or 'models'} refused: {fact.reason}"
+    how = "promoted" if isinstance(fact, ModelPromoted) else "gone back to"
+    return f"{fact.symbol}: {fact.model_id} trades, not {fact.replaced or 'none'}, {how} by {fact.rule}: {fact.reason}"
 
 
 class OpenPosition(msgspec.Struct, kw_only=True):

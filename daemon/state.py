@@ -3,12 +3,16 @@
 STATE/lock            held by the one process that trades on this state
 STATE/halt.json       present = halted; only a named operator takes it away
 STATE/resume.json     an operator's wish to lift halts, consumed by the running process
+STATE/swaps/          what operators want of the models, consumed in order by the running process
+STATE/models.json     which models trade and which try to, as the last running process told it
 STATE/models/         the model registry
 STATE/runs/0001/      journal/, report/, finished (present when the run reached its end)
 """
 
+import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from bus.errors import ConfigError
-from bus.messages import HaltLevel, HaltTrading, ResumeTrading
+from bus.messages import HaltLevel, HaltTrading, PromoteModel, ResumeTrading, RollBackModel
 
 
 class HaltFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +34,16 @@ class HaltFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ResumeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Contents of resume.json."""
 
+    operator: str
+    reason: str
+
+
+class SwapFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Contents of a file in swaps/. `model_id` empty = whichever traded before; only a rollback may leave it open."""
+
+    rollback: bool
+    symbol: str
+    model_id: str
     operator: str
     reason: str
 
@@ -67,6 +81,8 @@ class State:
         self._runs = folder / "runs"
         self._halt = folder / "halt.json"
         self._resume = folder / "resume.json"
+        self._swaps = folder / "swaps"
+        self.models_told = folder / "models.json"
 
     def create(self) -> None:
         """Make the directory, readable by its owner alone.
@@ -162,6 +178,45 @@ class State:
             return None
         self._resume.unlink(missing_ok=True)
         return ResumeTrading(operator=found.operator, reason=found.reason, ts_init_ns=0)
+
+    # --- models ------------------------------------------------------------------------------------------------
+
+    def ask_swap(self, wish: SwapFile) -> None:
+        """Ask the running process, or the next one, to let another model trade: durable when this returns."""
+        self.create()
+        self._swaps.mkdir(mode=0o700, exist_ok=True)
+        write_durably(self._swaps / f"{time.time_ns():020d}.json", msgspec.json.encode(wish))
+
+    def take_swaps(self) -> list[PromoteModel | RollBackModel]:
+        """Consume what operators want of the models, oldest first. What cannot be read is nobody's wish."""
+        if not self._swaps.is_dir():
+            return []
+        wishes: list[PromoteModel | RollBackModel] = []
+        for path in sorted(self._swaps.glob("*.json")):
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                found = msgspec.json.decode(path.read_bytes(), type=SwapFile)
+                kind = RollBackModel if found.rollback else PromoteModel
+                wishes.append(
+                    kind(symbol=found.symbol, model_id=found.model_id, operator=found.operator, reason=found.reason,
+                         ts_init_ns=0)
+                )  # fmt: skip
+            path.unlink(missing_ok=True)
+        return wishes
+
+    def in_use(self) -> bool:
+        """Whether a process trades on this state just now."""
+        try:
+            fd = os.open(self.folder / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(fd)
 
 
 def _halt_command(level: HaltLevel, operator: str, reason: str) -> HaltTrading:

@@ -18,6 +18,7 @@ from bus import messages as m
 from bus.messages import AnyMessage, Quote
 from bus.values import Instrument, money, quote_to_account_rate_e8
 from daemon.snapshot import (
+    MODEL_NEWS,
     Counts,
     CoverageView,
     DepthView,
@@ -29,6 +30,7 @@ from daemon.snapshot import (
     Tally,
     ThinnedLine,
     forecast_view,
+    model_words,
     open_position,
     pattern_words,
 )
@@ -96,6 +98,7 @@ class Status:
             m.OrderFilled: self._on_filled,
             m.ProtectionChanged: self._on_protection,
             m.SwapCharged: self._on_swap,
+            **dict.fromkeys(MODEL_NEWS, lambda fact: self._say(fact.ts_init_ns, model_words(fact))),
             m.HaltLatched: self._on_latched,
             m.HaltLifted: self._on_lifted,
         }

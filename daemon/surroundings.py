@@ -12,7 +12,15 @@ from typing import Protocol
 from rich.console import Console
 
 from bus.errors import ConfigError
-from bus.messages import AnyMessage, HaltTrading, ResumeTrading
+from bus.messages import (
+    AnyMessage,
+    HaltTrading,
+    ModelAdmitted,
+    ModelRefused,
+    PromoteModel,
+    ResumeTrading,
+    RollBackModel,
+)
 from daemon.config import Config
 from daemon.engine import Engine, settle_memory
 from daemon.inbox import Inbox
@@ -23,6 +31,9 @@ from daemon.view import View
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_CONTROL_S = 0.2
+
+OutsideCommand = HaltTrading | ResumeTrading | ModelAdmitted | ModelRefused | PromoteModel | RollBackModel
+"""What people and processes outside may pass to the core of a running shell."""
 
 
 class OnBreath(Protocol):
@@ -48,8 +59,16 @@ class Shell(Protocol):
         """Stop in good order."""
         ...
 
-    def tell(self, command: HaltTrading | ResumeTrading) -> None:
-        """Pass an operator's command to the core."""
+    def tell(self, command: OutsideCommand) -> None:
+        """Pass a command from outside to the core, stamped with the run's time."""
+        ...
+
+
+class Polled(Protocol):
+    """Something that looks around now and then, and never waits."""
+
+    def poll(self) -> None:
+        """Look around; called many times a second."""
         ...
 
 
@@ -102,9 +121,9 @@ async def run_to_its_end(
 
 @contextlib.asynccontextmanager
 async def surroundings(
-    config: Config, shell: Shell, status: Status, state: State, console: Console, *, look: Look
+    config: Config, shell: Shell, status: Status, state: State, console: Console, *, look: Look, swaps: Polled
 ) -> AsyncGenerator[None]:
-    """Signals, the kill switch, the web page, the terminal view and the service manager, while a shell runs."""
+    """Signals, the kill switch, new models, the web page, the terminal view and the service manager."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in _STOPS}
     if before[signal.SIGHUP] is signal.SIG_IGN:
@@ -138,6 +157,7 @@ async def surroundings(
             if waiting:
                 status.beat()
             control.poll()
+            swaps.poll()
             if view is not None:
                 view.refresh()
             notifier.progress(status.progress_made)

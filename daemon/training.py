@@ -17,9 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bus.calendar import to_datetime
 from bus.errors import ModelError, TradingError
+from bus.values import NS_PER_MS
 from daemon.config import Config
 from daemon.marketdata import MarketData, SymbolData
 from daemon.state import State
+from models.admission import Budget, Situation, examine_all
+from models.client import choosing
 from models.registry import Loaded, Registry, Release
 
 OnProgress = Callable[[str, float], None]
@@ -37,7 +40,7 @@ def find_models(
     with the seed and of the architectures that were asked for, if any were.
 
     Raises:
-        ModelError: training failed, or what it published does not verify.
+        ModelError: training failed, or what it published does not verify, or may not speak (`models.admission`).
     """
     if any(_fitting(state, symbol, data, config) is None for symbol in data.symbols):
         _train_in_a_child(state, config, console=console, seed=seed, quiet=quiet)
@@ -48,6 +51,8 @@ def find_models(
             raise ModelError(
                 f"training gave no model for {symbol.symbol} that fits this run; see `plimsoll models list`"
             )
+        situation = Situation(symbol=symbol.symbol, period_ns=data.period_ns, horizons=config.forecast.horizons)
+        examine_all(loaded.artifacts, situation, Budget(latency_ns=config.models.latency_ms * NS_PER_MS))
         if not quiet:
             console.print(_learnt(symbol.symbol, loaded), soft_wrap=True, highlight=False)
         found.append(loaded)
@@ -62,12 +67,13 @@ def _learnt(symbol: str, loaded: Loaded) -> str:
 
 
 def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config) -> Loaded | None:
-    loaded = Registry(state.models).load(symbol.symbol, data.period_ns)
+    loaded = Registry(state.models, config.models.trust).load(symbol.symbol, data.period_ns)
     if loaded is None:
         return None
+    loaded = choosing(loaded, config.models.trades.get(symbol.symbol, ""))
     for artifact in loaded.artifacts:
         manifest = artifact.manifest
-        seen_ns = max(manifest.training.last_ts_ns, manifest.training.calibration_last_ts_ns)
+        seen_ns = manifest.training.seen_ns
         if manifest.kind == "forecaster" and tuple(manifest.horizons) != config.forecast.horizons:
             return None
         if seen_ns >= data.split.calibrate_end_ns:
@@ -106,7 +112,13 @@ def _train_in_a_child(state: State, config: Config, *, console: Console, seed: i
 
 
 def train(
-    state: State, config: Config, data: MarketData, *, seed: int, on_progress: OnProgress | None = None
+    state: State,
+    config: Config,
+    data: MarketData,
+    *,
+    seed: int,
+    on_progress: OnProgress | None = None,
+    stage: bool = False,
 ) -> list[Release]:
     """Train, calibrate and publish the configured models for every symbol.
 
@@ -116,6 +128,7 @@ def train(
         data: split by time; only its training and calibration parts are looked at.
         seed: equal seeds give equal models.
         on_progress: called with a label and a share of 0 to 1.
+        stage: publish beside what is in force.
     """
     from models.train import fit_defaults  # scikit-learn: nothing but training loads it
 
@@ -134,16 +147,23 @@ def train(
             progress=progress,
             names=config.models.architectures,
         )
-        releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active))
+        releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active, stage=stage))
     return releases
 
 
 def train_with_bar(
-    state: State, config: Config, data: MarketData, *, seed: int, console: Console, quiet: bool
+    state: State,
+    config: Config,
+    data: MarketData,
+    *,
+    seed: int,
+    console: Console,
+    quiet: bool,
+    stage: bool = False,
 ) -> list[Release]:
     """`train` with a progress bar."""
     if quiet:
-        return train(state, config, data, seed=seed)
+        return train(state, config, data, seed=seed, stage=stage)
     columns = (
         TextColumn("[bold]training[/]"),
         BarColumn(),
@@ -157,6 +177,7 @@ def train_with_bar(
             config,
             data,
             seed=seed,
+            stage=stage,
             on_progress=lambda label, share: bar.update(task, completed=share, description=label),
         )
 

@@ -1,8 +1,9 @@
-"""A trained model at rest: a folder of two files, verified before it is parsed. No pickle anywhere.
+"""A trained model at rest: a folder of files, verified before they are parsed. No pickle anywhere.
 
 Theory of operation. `weights.safetensors` holds every array: network, golden inputs and outputs, error percentiles.
 `manifest.json` holds the rest: what the features are (their names, and a hash of the code that computes them), the
-scaler, and the sha256 of the weights. The model's id is its name and the first
+scaler, the code that trained, and the sha256 of the weights. `signature.ed25519` may stand beside it and says who made
+the model (`models.signing`). The model's id is its name and the first
 ten hex digits of the manifest's sha256, and is the folder's name: content decides it, no clock and no path does, so
 equal training gives an equal id, and any altered byte shows before anything is parsed. (The manifest therefore does
 not name its own id.) Loading then refuses unknown fields, another schema, other features, numbers that are not finite,
@@ -12,7 +13,7 @@ and weights that no longer give the golden outputs.
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,12 +31,14 @@ from models.candles import CANDLES, PARTS
 from models.diversity import Membership
 from models.forms import Settings, Tensor, traits
 from models.forward import Pipeline, pipeline_from
+from models.revision import CodeRevision, revision
 from models.scalers import State
+from models.signing import SIGNATURE, Trust, verify
 from models.volatility import SeasonalVolatility
 
 Floats = NDArray[np.float64]
 
-SCHEMA = 3
+SCHEMA = 4
 CODE_VERSION = 2
 """Raised by hand when training or inference changes what a stored model means."""
 
@@ -46,7 +49,10 @@ _GOLDEN_INPUTS, _GOLDEN_OUTPUTS, _GOLDEN_SCALES = "golden_inputs", "golden_outpu
 
 
 class TrainingWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which bars a model has seen. `data_sha256` covers times and prices of training and calibration bars."""
+    """Which bars a model has seen. `data_sha256` covers times and prices of training and calibration bars.
+
+    `calibration_sha256` covers those of the calibration bars alone: the set on which the scores were measured.
+    """
 
     first_ts_ns: int
     last_ts_ns: int
@@ -55,6 +61,12 @@ class TrainingWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     calibration_last_ts_ns: int
     calibration_bars: int
     data_sha256: str
+    calibration_sha256: str
+
+    @property
+    def seen_ns(self) -> int:
+        """When the newest bar opened that the model has seen in any way."""
+        return max(self.last_ts_ns, self.calibration_last_ts_ns)
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +102,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         form: of the network, a file of `models.forms`; `settings` is what it needs besides its arrays.
         window: bars of features in an input, oldest first; 1 = the newest bar's alone.
         scaler: how inputs were scaled, fitted on training rows.
+        config: what training was told besides bars, features and seed.
+        code: the code that trained; filled in here.
         scores: a horizon, |actual - point| / scale on the calibration split in time order, where the scale is the
             market's volatility of `models.volatility`; empty for a detector.
         baseline_scores: the same of the random walk on the same bars.
@@ -112,6 +126,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scaler: State
     seed: int
     code_version: int
+    config: dict[str, str | int | float | bool]
+    code: CodeRevision
     training: TrainingWindow
     metrics: tuple[MetricRow, ...]
     scores: tuple[tuple[float, ...], ...]
@@ -123,7 +139,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A verified model. `manifest_bytes` and `weights_bytes` are its files, byte for byte."""
+    """A verified model. `manifest_bytes`, `weights_bytes` and `signature` are its files, byte for byte.
+
+    `signature` is None where there is none; `signer` is then empty, else the public key that made it.
+    """
 
     model_id: str
     manifest: Manifest
@@ -131,13 +150,15 @@ class Artifact:
     pipeline: Pipeline
     manifest_bytes: bytes
     weights_bytes: bytes
+    signature: bytes | None = None
+    signer: str = ""
 
 
 def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], golden_inputs: Floats) -> Artifact:
     """Make an artifact of a trained pipeline: record golden outputs, hash, and pass every check a loader makes.
 
     Args:
-        manifest: `form`, `settings`, `window`, `scaler` and `files` are filled in here.
+        manifest: `form`, `settings`, `window`, `scaler`, `code` and `files` are filled in here.
         pipeline: what answers.
         extra: further arrays (a detector's `error_percentiles` and `candle_threshold`).
         golden_inputs: shape (g, k), a few inputs whose outputs every loader must reproduce.
@@ -157,23 +178,33 @@ def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], go
         settings=pipeline.net.settings(),
         window=pipeline.window,
         scaler=pipeline.scaler.state(),
+        code=revision(),
         files={WEIGHTS: _sha256(weights_bytes)},
     )
     manifest_bytes = msgspec.json.format(msgspec.json.encode(sealed), indent=1)
     return _parse(id_of(manifest.name, manifest_bytes), manifest_bytes, weights_bytes, "new artifact")
 
 
-def read(folder: Path) -> Artifact:
+def read(folder: Path, trust: Trust | None = None, *, unsigned: bool = False) -> Artifact:
     """Load an artifact, verifying before parsing.
 
+    Args:
+        folder: of the artifact, named by its id.
+        trust: whose signatures count; None = a signature that is there must fit, whoever's it is.
+        unsigned: leave the signature aside, to make another.
+
     Raises:
-        ModelError: a file is missing, altered, too large, of another schema, or gives other numbers than it did.
+        ModelError: a file is missing, altered, too large, of another schema, signed by nobody we trust, or gives other
+            numbers than it did.
     """
     manifest_bytes, weights_bytes = _read(folder / MANIFEST), _read(folder / WEIGHTS)
+    signature = _read(folder / SIGNATURE) if (folder / SIGNATURE).exists() and not unsigned else None
     name, _, digest = folder.name.rpartition("-")
     if digest != _sha256(manifest_bytes)[:10]:
         raise ModelError(f"{folder / MANIFEST}: altered, its sha256 does not match the folder's name; train again")
-    return _parse(f"{name}-{digest}", manifest_bytes, weights_bytes, str(folder))
+    signer = verify(manifest_bytes, signature, trust or Trust(), str(folder))
+    parsed = _parse(f"{name}-{digest}", manifest_bytes, weights_bytes, str(folder))
+    return replace(parsed, signature=signature, signer=signer)
 
 
 def id_of(name: str, manifest_bytes: bytes) -> str:

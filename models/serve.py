@@ -77,7 +77,7 @@ class Service:
                     request, random_walk.MODEL_ID, lambda: random_walk.forecast(close_e5, sigma, request.horizons)
                 )
             )
-        for artifact in self._artifacts:
+        for artifact in self._artifacts:  # one tuple for the whole answer, whoever comes or goes meanwhile
             manifest = artifact.manifest
             if (manifest.symbol, manifest.period_ns) != (request.symbol, request.period_ns):
                 continue
@@ -94,6 +94,23 @@ class Service:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         return await asyncio.get_running_loop().run_in_executor(self._worker, self.answer, request)
+
+    def replace(self, artifacts: Sequence[Artifact]) -> None:
+        """Serve these from the next request on; an answer under way is finished by those it began with."""
+        self._artifacts = tuple(artifacts)
+
+    def add(self, artifact: Artifact) -> None:
+        """Serve one more, the last in order; it takes the place of one of the same id."""
+        self.replace([*(each for each in self._artifacts if each.model_id != artifact.model_id), artifact])
+
+    def drop(self, model_id: str) -> None:
+        """Serve one less; nothing where it is not served."""
+        self.replace([each for each in self._artifacts if each.model_id != model_id])
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What is served, in the order in which it answers."""
+        return self._artifacts
 
     def close(self) -> None:
         """Wait for the answer under way, end the thread, give libraries their threads back. Safe to call twice."""

@@ -56,7 +56,7 @@ def forecast(settings: Settings, *, path: Path, out: Path, symbols: tuple[str, .
         task = bar.add_task("", total=1.0)
         result = run(
             wanted,
-            Registry(settings.open_state().models),
+            Registry(settings.open_state().models, loaded.models.trust),
             lambda symbol: spread_model(loaded, symbol),
             lambda stage, share: bar.update(task, completed=share, description=stage),
         )

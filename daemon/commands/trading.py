@@ -194,6 +194,7 @@ def run_command(
     metavar="NAME",
     help="What to train; may be given several times. See `plimsoll models architectures`.",
 )
+@click.option("--stage", is_flag=True, help="Publish beside what is in force, for a running daemon to try.")
 @with_settings
 def train(
     settings: Settings,
@@ -203,12 +204,14 @@ def train(
     clock: str | None,
     seed: int | None,
     architectures: tuple[str, ...],
+    stage: bool,
 ) -> int:
     """Train, calibrate and publish models: the default ones, or those that are named.
 
     The first 60 % of the bars are learnt from, the next 20 % calibrate the intervals, the rest is never looked at;
     of very long histories, the newest 250,000 and 50,000 bars of these parts. Publishing is atomic; the last five
-    releases are kept, and a running daemon is not disturbed.
+    releases are kept. A running daemon lets the new models in beside those that trade and compares them
+    (`plimsoll models list`); a new run begins with them, unless --stage leaves in force what is.
     """
     from daemon.app import load_data
     from daemon.training import train_with_bar
@@ -224,13 +227,20 @@ def train(
     where.create()
     console = console_for(stderr=True)
     releases = train_with_bar(
-        where, loaded, load_data(loaded), seed=loaded.models.seed, console=console, quiet=settings.as_json
+        where,
+        loaded,
+        load_data(loaded),
+        seed=loaded.models.seed,
+        console=console,
+        quiet=settings.as_json,
+        stage=stage,
     )
     if settings.as_json:
         emit({"releases": releases})
     else:
         for release in releases:
-            click.echo(f"published {', '.join(release.models)}; {release.active} trades")
+            word = "is staged" if stage and release.number > 1 else "trades"
+            click.echo(f"published {', '.join(release.models)}; {release.active} {word}")
     return 0
 
 
@@ -240,22 +250,20 @@ def train(
 def infer(settings: Settings, bus_url: str | None) -> int:
     """Answer forecast requests on a bus, in a process of its own.
 
-    Uses the models in the state directory and gives the same answers as inference inside `plimsoll paper`. Several
-    of these share the work. Stops on SIGTERM.
+    Uses the models in the state directory and gives the same answers as inference inside `plimsoll paper`. Follows
+    what is published there and what the daemon lets in. Several of these share the work. Stops on SIGTERM.
     """
-    from daemon.inference import run_inference
+    from daemon.inference import Serving, run_inference
     from models.registry import Registry
 
     loaded = settings.load(bus__url=bus_url)
     if not loaded.bus.url:
         raise ConfigError("no bus to serve: give --bus nats://127.0.0.1:4222 or set bus.url")
-    registry = Registry(settings.open_state().models)
-    markets = sorted({(entry.symbol, entry.period_ns) for entry in registry.list()})
-    releases = [registry.load(*market) for market in markets]
-    artifacts = [artifact for release in releases if release is not None for artifact in release.artifacts]
-    asyncio.run(run_inference(loaded, artifacts, console_for(stderr=settings.as_json)))
+    where = settings.open_state()
+    serving = Serving(Registry(where.models, loaded.models.trust), where)
+    asyncio.run(run_inference(loaded, serving, console_for(stderr=settings.as_json)))
     if settings.as_json:
-        emit({"served": [artifact.model_id for artifact in artifacts]})
+        emit({"served": [artifact.model_id for artifact in serving.artifacts]})
     return 0
 
 

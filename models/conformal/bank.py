@@ -44,6 +44,11 @@ class Bank:
         """Start a model's calibrator from its own scores alone, whatever was there under its name."""
         self._calibrators[model_id, horizon] = calibrator(levels_ppm, horizon, scores)
 
+    def dismiss(self, model_id: str) -> None:
+        """Forget a model's calibrators; nothing where it has none."""
+        for key in [key for key in self._calibrators if key[0] == model_id]:
+            del self._calibrators[key]
+
     def get(self, model_id: str, horizon: int) -> Calibrator | None:
         """The calibrator of a model at a horizon; None where it was not admitted."""
         return self._calibrators.get((model_id, horizon))

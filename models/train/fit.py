@@ -24,6 +24,7 @@ from models.diversity import Membership
 from models.ensembles import Ensemble, ensembles
 from models.forward import Pipeline
 from models.nets import DEFAULT, architectures, known
+from models.revision import revision
 from models.scalers import Scaler
 from models.states import states
 from models.train import metrics
@@ -230,6 +231,8 @@ def _manifest(
         scaler=Scaler(centre=np.zeros(0), gain=np.zeros(0)).state(),
         seed=seed,
         code_version=artifact.CODE_VERSION,
+        config={"label_limit": LABEL_LIMIT, "golden_rows": _GOLDEN_ROWS},
+        code=revision(),
         training=TrainingWindow(
             first_ts_ns=int(train.ts_open_ns[0]),
             last_ts_ns=int(train.ts_open_ns[-1]),
@@ -238,6 +241,7 @@ def _manifest(
             calibration_last_ts_ns=int(calibrate.ts_open_ns[-1]),
             calibration_bars=len(calibrate),
             data_sha256=data_sha256(train, calibrate),
+            calibration_sha256=data_sha256(calibrate),
         ),
         metrics=(),
         scores=(),

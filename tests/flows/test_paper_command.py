@@ -271,7 +271,8 @@ def test_wrong_usage_is_one_clear_line(arguments, message):
 @pytest.mark.parametrize(
     "command",
     ["", "paper", "train", "infer", "replay", "report", "journal", "journal verify", "store rebuild", "models",
-     "models list", "halt", "resume", "doctor", "config", "config show", "config check"],
+     "models list", "models promote", "models rollback", "models sign", "models keygen", "halt", "resume", "doctor",
+     "config", "config show", "config check"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     done = plimsoll(*command.split(), "--help")

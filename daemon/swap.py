@@ -1,0 +1,432 @@
+"""Lets new models into a running daemon, and keeps what is served and what is published in step with its core.
+
+Theory of operation. The core decides which model trades (`daemon.succession`); everything it knows of models comes to
+it as messages. This is where those come from, and where its decisions are carried out:
+
+    a release is published   the pointer file changes; a worker thread examines the release (`models.admission`); it
+                             becomes `ModelAdmitted` messages, or `ModelRefused` with the reason
+    an operator wishes       a file in the state's ``swaps`` becomes `PromoteModel` or `RollBackModel`; a model that
+                             does not speak yet is examined and admitted first
+    the core folds them      only then is the model asked (`Service.add`), and one that was retired no more
+    the core swaps           the registry's pointer follows, so that a new run begins with the model that traded last
+
+Nothing waits: five times a second one thread looks at a few file dates and for wishes, another examines and moves the
+pointer; the loop only hands over. A crash at any point leaves a journal that says which model trades, and the models
+that it names are served again by the next start; a pointer that had not followed yet follows then.
+"""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from bus.errors import ModelError
+from bus.messages import (
+    AnyMessage,
+    ModelAdmitted,
+    ModelPromoted,
+    ModelRefused,
+    ModelRetired,
+    ModelRolledBack,
+    PromoteModel,
+    RollBackModel,
+)
+from daemon.engine import Engine
+from daemon.settings import ModelsSection
+from daemon.snapshot import model_words
+from daemon.state import State, write_durably
+from daemon.succession import Succession
+from models import random_walk
+from models.admission import Admission, Budget, Situation, admit, admit_newest
+from models.artifact import Artifact
+from models.client import admitted_as, arrivals
+from models.registry import Registry
+from models.serve import Service
+
+POLL_S = 0.2
+REFUSALS_TOLD = 20
+
+Command = ModelAdmitted | ModelRefused | PromoteModel | RollBackModel
+"""What comes from here into the core."""
+
+
+class ModelsTold(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``models.json`` holds: by symbol, who trades, who did before, who wants to, who speaks; and refusals.
+
+    `shadow` are the models that speak and do not trade, with their verdicts on the random walk.
+    """
+
+    run: str
+    symbols: dict[str, "SymbolTold"]
+    refused: tuple[ModelRefused, ...]
+
+
+class SymbolTold(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one symbol."""
+
+    trades: str
+    before: tuple[str, ...]
+    candidate: str
+    compared: str
+    shadow: dict[str, str]
+
+
+class Swaps:
+    """Stands between the registry, the operators, a shell and the service that answers it.
+
+    Args:
+        registry: where releases are published.
+        state: where wishes arrive and what is going on is told.
+        engine: whose core decides.
+        service: what is asked; None = another process answers, and finds out for itself.
+        tell: passes a command to the core; it stamps the time.
+        settings: budgets, and which model trades which symbol.
+        now_ns: the run's time.
+        note: one line for people.
+        run: the run's name.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        state: State,
+        engine: Engine,
+        service: Service | None,
+        tell: Callable[[Command], None],
+        settings: ModelsSection,
+        now_ns: Callable[[], int],
+        note: Callable[[str], None],
+        run: str,
+        period_ns: int,
+        horizons: tuple[int, ...],
+    ) -> None:
+        self._registry = registry
+        self._state = state
+        self._engine = engine
+        self._service = service
+        self._tell = tell
+        self._settings = settings
+        self._budget = Budget(latency_ns=settings.latency_ms * 1_000_000)
+        self._now_ns = now_ns
+        self._note = note
+        self._run = run
+        self._period_ns = period_ns
+        self._horizons = horizons
+        # two threads: somebody who wants to go back must not wait until a large release has been examined
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
+        self._lookout = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lookout")
+        self._looking: Future[tuple[list[PromoteModel | RollBackModel], dict[str, tuple[int, ...]]]] | None = None
+        self._jobs: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
+        self._seen: dict[str, tuple[int, ...]] = {}
+        self._arriving: dict[str, tuple[Artifact, ...]] = {}
+        self._refused: deque[ModelRefused] = deque(maxlen=REFUSALS_TOLD)
+        self._changed = True
+        self._next = 0.0
+        self._handlers: dict[type[AnyMessage], Callable[[Any], None]] = {
+            ModelAdmitted: self._on_admitted,
+            ModelRefused: self._refused.append,
+            ModelRetired: self._on_retired,
+            ModelPromoted: self._on_swapped,
+            ModelRolledBack: self._on_swapped,
+        }
+
+    # --- looking around ----------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Deliver what was found, and five times a second send somebody to look; touches no disk, waits for nothing."""
+        while self._jobs and self._jobs[0][0].done():
+            future, deliver = self._jobs.popleft()
+            try:
+                deliver(future.result())
+            except (ModelError, OSError) as error:
+                self._note(f"models: {error}")
+        if self._looking is not None and self._looking.done():
+            looking, self._looking = self._looking, None
+            try:
+                self._found(*looking.result())
+            except OSError as error:
+                self._note(f"models: {error}")
+        now = time.monotonic()
+        if now < self._next or self._looking is not None or self._engine.recovering:
+            return
+        self._next = now + POLL_S
+        # the run's own models are still to be told where nobody is in force yet, and are no news
+        symbols = [symbol for symbol, each in self._engine.core.successions.items() if each.in_force]
+        self._looking = self._lookout.submit(self._look, symbols)
+
+    def _look(self, symbols: Sequence[str]) -> tuple[list[PromoteModel | RollBackModel], dict[str, tuple[int, ...]]]:
+        """In the lookout's thread: wishes, and the state of each symbol's part of the registry."""
+        seen: dict[str, tuple[int, ...]] = {}
+        for symbol in symbols:
+            with contextlib.suppress(ModelError):  # a symbol that cannot name a folder has no models
+                seen[symbol] = self._registry.fingerprint(symbol, self._period_ns)
+        return self._state.take_swaps(), seen
+
+    def _found(self, wishes: Sequence[PromoteModel | RollBackModel], seen: Mapping[str, tuple[int, ...]]) -> None:
+        for symbol, fingerprint in seen.items():
+            if self._seen.get(symbol) != fingerprint:
+                self._seen[symbol] = fingerprint
+                self._examine(symbol)
+        for wish in wishes:
+            self._wish(wish)
+        if self._changed:
+            self._changed = False
+            told = msgspec.json.encode(self.told())
+            self._do(lambda: write_durably(self._state.models_told, told), lambda _: None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being looked for, examined or carried out just now."""
+        return bool(self._jobs) or self._looking is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Finish what is under way: a pointer that has to follow the journal does, and how things stand is told."""
+        self._lookout.shutdown(wait=True)
+        self._worker.shutdown(wait=True)
+        if self._changed and self._engine.core.successions:
+            with contextlib.suppress(OSError):  # it is nothing that the next start needs
+                write_durably(self._state.models_told, msgspec.json.encode(self.told()))
+
+    def _do(self, work: Callable[[], Any], deliver: Callable[[Any], None]) -> None:
+        self._jobs.append((self._worker.submit(work), deliver))
+
+    def _examine(self, symbol: str) -> None:
+        situation = self._situation(symbol)
+        self._do(
+            lambda: admit_newest(self._registry, situation, self._budget), lambda found: self._deliver(symbol, found)
+        )
+
+    def _situation(self, symbol: str) -> Situation:
+        succession = self._engine.core.successions[symbol]
+        in_force = self._artifact(succession.in_force)
+        return Situation(
+            symbol=symbol,
+            period_ns=self._period_ns,
+            horizons=self._horizons,
+            now_ns=self._now_ns(),
+            newest_release=succession.newest_release,
+            in_force_seen_ns=in_force.manifest.training.seen_ns if in_force is not None else 0,
+        )
+
+    def _artifact(self, model_id: str) -> Artifact | None:
+        served = self._service.artifacts if self._service is not None else ()
+        return next((each for each in served if each.model_id == model_id), None)
+
+    # --- letting in --------------------------------------------------------------------------------------------
+
+    def _deliver(self, symbol: str, found: Admission | None) -> None:
+        if found is None:
+            return
+        for model_id, reason in found.refused:
+            self._refuse(symbol, model_id, found.release, reason)
+        if found.refused:
+            return
+        succession = self._engine.core.successions[symbol]
+        known = {succession.in_force, *succession.before, *self._arriving}
+        known |= {each.model_id for each in succession.members.values() if each.release == found.release}
+        messages = arrivals(found, self._settings.trades.get(symbol, ""), known, ts_init_ns=0)
+        self._expect(*(each.artifact for each in found.models), known=known)
+        for message in messages:
+            self._tell(message)
+
+    def _expect(self, *models: Artifact, known: Iterable[str] = ()) -> None:
+        """Have models ready for the moment when the core has admitted them; detectors come with the last of them."""
+        forecasters = [each for each in models if each.manifest.kind == "forecaster" and each.model_id not in known]
+        detectors = [each for each in models if each.manifest.kind == "detector"]
+        for each in forecasters:
+            self._arriving[each.model_id] = (each, *detectors)
+
+    def _refuse(self, symbol: str, model_id: str, release: int, reason: str) -> None:
+        self._note(f"{symbol}: {model_id or 'models'} refused: {reason}")
+        self._tell(ModelRefused(model_id=model_id, symbol=symbol, release=release, reason=reason, ts_init_ns=0))
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def _wish(self, wish: PromoteModel | RollBackModel, *, again: bool = False) -> None:
+        succession = self._engine.core.successions.get(wish.symbol)
+        if succession is None or (not wish.model_id and succession.before) or self._speaks(wish.symbol, wish.model_id):
+            self._tell(wish)
+        elif self._jobs and not again:  # it may be of a release that is being examined just now
+            self._do(lambda: None, lambda _: self._wish(wish, again=True))
+        else:
+            self._do(lambda: self._called(wish, succession.in_force), lambda found: self._call(wish, *found))
+
+    def _speaks(self, symbol: str, model_id: str) -> bool:
+        """Whether a model is admitted, or its admission is on its way to the core."""
+        return model_id in self._arriving or model_id in self._engine.core.successions[symbol].members
+
+    def _called(self, wish: PromoteModel | RollBackModel, in_force: str) -> tuple[str, int, Artifact | None, str]:
+        """In the worker: a kept model that an operator names, whatever its age; without a name, the release before."""
+        pointer = self._registry.pointer(wish.symbol, self._period_ns)
+        releases = () if pointer is None else tuple(reversed(pointer.releases))
+        older = (each for each in releases if pointer is not None and each.number < pointer.current)
+        model_id = wish.model_id or next((each.active for each in older if each.active != in_force), "")
+        number = next((each.number for each in releases if model_id in each.models), 0)
+        if not number:
+            return model_id, 0, None, f"no kept release has {model_id or 'an older model'}; see `plimsoll models list`"
+        folder = self._registry.folder(wish.symbol, self._period_ns, model_id)
+        situation = Situation(
+            symbol=wish.symbol, period_ns=self._period_ns, horizons=self._horizons, now_ns=self._now_ns()
+        )
+        try:
+            found = admit(folder, self._registry.trust, situation, self._budget)
+        except ModelError as error:
+            return model_id, number, None, str(error)
+        return model_id, number, found.artifact, found.verdict
+
+    def _call(
+        self, wish: PromoteModel | RollBackModel, model_id: str, release: int, artifact: Artifact | None, told: str
+    ) -> None:
+        if artifact is None:
+            self._refuse(wish.symbol, model_id, release, told)
+            return
+        if not self._speaks(wish.symbol, model_id):
+            self._expect(artifact)
+            self._tell(admitted_as(artifact, release=release, verdict=told, ts_init_ns=0))
+        self._tell(msgspec.structs.replace(wish, model_id=model_id))
+
+    # --- following the core ------------------------------------------------------------------------------------
+
+    def watch(self, _: int, message: AnyMessage) -> None:
+        """Take one message of the audit stream: serve whom the core admitted, and let the pointer follow a swap."""
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            self._changed = True
+            handler(message)
+
+    def _on_admitted(self, model: ModelAdmitted) -> None:
+        for artifact in self._arriving.pop(model.model_id, ()):
+            self._serve(artifact)
+
+    def _on_retired(self, gone: ModelRetired) -> None:
+        if self._service is not None:
+            self._service.drop(gone.model_id)
+
+    def _on_swapped(self, swap: ModelPromoted | ModelRolledBack) -> None:
+        if not self._engine.recovering:
+            self._note(model_words(swap))
+            self._follow(swap.model_id)
+
+    def _serve(self, artifact: Artifact) -> None:
+        if self._service is None:
+            return
+        if artifact.manifest.kind == "detector":
+            for each in self._service.artifacts:
+                if each.manifest.kind == "detector" and each.manifest.symbol == artifact.manifest.symbol:
+                    self._service.drop(each.model_id)
+        self._service.add(artifact)
+
+    def _follow(self, model_id: str) -> None:
+        """Move the registry's pointer to the model that trades; the random walk is no artifact and moves nothing."""
+        if model_id != random_walk.MODEL_ID:
+            self._do(lambda: self._registry.set_active(model_id), lambda _: None)
+
+    def catch_up(self, records: Iterable[AnyMessage]) -> None:
+        """After a crash: where the journal's last swap had not reached the pointer, it follows now."""
+        last: dict[str, ModelPromoted | ModelRolledBack] = {}
+        for message in records:
+            if isinstance(message, ModelPromoted | ModelRolledBack):
+                last[message.symbol] = message
+        for symbol, swap in last.items():
+            with contextlib.suppress(ModelError):
+                if self._registry.active(symbol, self._period_ns) == swap.replaced:
+                    self._follow(swap.model_id)
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def told(self) -> ModelsTold:
+        """How things stand."""
+        successions: Mapping[str, Succession] = self._engine.core.successions
+        return ModelsTold(
+            run=self._run,
+            symbols={symbol: _told(each) for symbol, each in successions.items()},
+            refused=tuple(self._refused),
+        )
+
+
+def _told(succession: Succession) -> SymbolTold:
+    trial = succession.trial
+    last = trial.last if trial is not None else None
+    compared = "" if trial is None else f"{trial.pairs} of {trial.next_look} requests until it is looked at"
+    return SymbolTold(
+        trades=succession.in_force,
+        before=tuple(succession.before),
+        candidate=succession.candidate,
+        compared=f"{compared}; {last}" if last is not None else compared,
+        shadow={each.model_id: each.verdict for each in succession.members.values()
+                if each.model_id != succession.in_force},
+    )  # fmt: skip
+
+
+def read_told(path: Path) -> ModelsTold | None:
+    """What the last running process told of its models; None where none did, or not in words of this release."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ModelsTold)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def speaking(path: Path) -> list[str]:
+    """Ids of the models that speak in the last running process, beside the random walk."""
+    told = read_told(path)
+    symbols = told.symbols.values() if told is not None else ()
+    ids = [model_id for each in symbols for model_id in (each.trades, *each.shadow)]
+    return [model_id for model_id in dict.fromkeys(ids) if model_id and model_id != random_walk.MODEL_ID]
+
+
+# --- taking up a run -----------------------------------------------------------------------------------------------
+
+
+def opening_admissions(records: Sequence[AnyMessage]) -> list[ModelAdmitted]:
+    """The models that a recorded run began with."""
+    opening: list[ModelAdmitted] = []
+    for message in records[1:]:
+        if not isinstance(message, ModelAdmitted):
+            break
+        opening.append(message)
+    return opening
+
+
+def members_of(records: Iterable[AnyMessage]) -> dict[str, list[ModelAdmitted]]:
+    """By symbol, the models that speak where a recorded run ends, in the order of their admission."""
+    members: dict[str, dict[str, ModelAdmitted]] = {}
+    for message in records:
+        if isinstance(message, ModelAdmitted):
+            members.setdefault(message.symbol, {})[message.model_id] = message
+        elif isinstance(message, ModelRetired):
+            members.get(message.symbol, {}).pop(message.model_id, None)
+    return {symbol: list(each.values()) for symbol, each in members.items()}
+
+
+def serving(
+    registry: Registry, members: Mapping[str, Sequence[ModelAdmitted]], period_ns: int, note: Callable[[str], None]
+) -> list[Artifact]:
+    """The artifacts of models that speak, and the detectors of their newest release.
+
+    One that cannot be read is noted and left out: it owes its forecasts, which the core answers by rolling back.
+    """
+    found: list[Artifact] = []
+    for symbol, models in members.items():
+        wanted = [each.model_id for each in models if each.kind != random_walk.KIND]
+        newest = max((each.release for each in models), default=0)
+        pointer = registry.pointer(symbol, period_ns)
+        releases = pointer.releases if pointer is not None else ()
+        wanted += [each for release in releases if release.number == newest for each in release.models]
+        for model_id in dict.fromkeys(wanted):
+            try:
+                artifact = registry.read(model_id)
+            except ModelError as error:
+                note(f"{symbol}: {error}")
+                continue
+            if artifact.manifest.kind == "detector" or any(each.model_id == model_id for each in models):
+                found.append(artifact)
+    return found
