@@ -18,7 +18,7 @@ from bus.values import NS_PER_DAY
 from models import features
 from models.benchmark.walks import Floats, Paths, ewma_steps, walked
 from models.columns import from_series
-from models.contract import Net
+from models.contract import Net, demands_of
 from models.forward import Pipeline
 from models.train.data import LEAST_ROWS, VALIDATION_SHARE, Split, rows_of, volatilities
 from models.train.fit import fit_forecaster
@@ -66,8 +66,9 @@ def _trained(net: Net, levels: Floats, seed: int) -> Pipeline:
     series = bars_of(levels)
     columns = from_series(series)
     cut = int(len(series) * (1.0 - VALIDATION_SHARE))
-    older = rows_of(columns.rows(0, cut), HORIZONS, names=FEATURES)
-    newer = rows_of(columns, HORIZONS, start=cut, names=FEATURES)
+    window = demands_of(net).window
+    older = rows_of(columns.rows(0, cut), HORIZONS, names=FEATURES, window=window)
+    newer = rows_of(columns, HORIZONS, start=cut, names=FEATURES, window=window)
     if min(len(older), 4 * len(newer)) < LEAST_ROWS:
         raise DataError(f"{len(levels)} days are too few to train {net.name} on; give at least 1,000")
     scales_e5, volatility = volatilities(series.slice(0, 2), horizons=HORIZONS)

@@ -14,13 +14,13 @@ import numpy as np
 
 from bus.errors import ConfigError, DataError
 from bus.series import BarSeries
+from models import features
 from models.columns import Columns, Floats, from_series
-from models.contract import Net, Progress
-from models.forward import Pipeline
-from models.nets import architectures
+from models.contract import Net, Progress, demands_of
+from models.nets import absent, architectures, known
 from models.random_walk import MODEL_ID
-from models.train.data import LEAST_ROWS, Rows, Split, rows_of, volatilities
-from models.train.fit import fit_forecaster
+from models.train.data import LEAST_ROWS, Rows, Split, needed, rows_of, volatilities
+from models.train.fit import answers, fit_forecaster
 from models.validate.tracks import DECIDING_PPM, LEVELS_PPM, History, Track, follow, joined
 from models.validate.windows import Fold, expanding
 
@@ -32,30 +32,41 @@ def forecasters(names: Sequence[str]) -> tuple[Net, ...]:
     """Architectures that forecast, by name; ``all`` is every one.
 
     Raises:
-        ConfigError: a name that is none of theirs, or twice.
+        ConfigError: a name that is none of theirs, or twice, or one whose packages are not installed; ``all`` leaves
+            those out.
     """
-    known = {name: net for name, net in architectures().items() if net.task == "forecast"}
+    found = {name: net for name, net in architectures(known()).items() if net.task == "forecast"}
     if tuple(names) == ("all",):
-        return tuple(known.values())
-    strange = [name for name in names if name not in known]
+        return tuple(net for net in found.values() if not absent(net))
+    strange = [name for name in names if name not in found]
     if strange or len(set(names)) != len(names):
         raise ConfigError(
             f"models {','.join(names)}: {', '.join(strange) or 'one of them twice'}; give each once, of "
-            f"{', '.join(known)}, or all"
+            f"{', '.join(found)}, or all"
         )
-    return tuple(known[name] for name in names)
+    for name in names:
+        if missing := absent(found[name]):
+            raise ConfigError(
+                f"models {','.join(names)}: {name} needs {', '.join(missing)}; install it or leave it out"
+            )
+    return tuple(found[name] for name in names)
 
 
 def history_of(
-    series: BarSeries, horizons: tuple[str, ...], bars: tuple[int, ...], level_ppm: int, start_bar: int
+    series: BarSeries,
+    horizons: tuple[str, ...],
+    bars: tuple[int, ...],
+    level_ppm: int,
+    start_bar: int,
+    nets: Sequence[Net] = (),
 ) -> History:
-    """Every row of a market; tested from bar `start_bar` on.
+    """Every row of a market that is complete for all of these networks; tested from bar `start_bar` on.
 
     Raises:
         DataError: no row that is complete before the tested part, or none in it.
     """
     columns: Columns = from_series(series)
-    rows = rows_of(columns, bars)
+    rows = rows_of(columns, bars, start=look_back(nets) - 1)
     first = len(series) - max(bars) - len(rows)
     if not 0 < start_bar - first < len(rows):
         raise DataError(f"{series.symbol}: {len(series)} bars leave no complete row before or in the tested part")
@@ -103,9 +114,9 @@ def follow_all(
         progress: told a model and a window, and the share done of all.
     """
     tracks: Tracks = {}
-    for place, (name, answers) in enumerate(_forecasts(history, folds, nets, seed)):
+    for place, (name, given) in enumerate(_forecasts(history, folds, nets, seed)):
         parts: list[list[Track]] = [[] for _ in history.bars]
-        for window, (fold, expected) in enumerate(zip(folds, answers, strict=True)):
+        for window, (fold, expected) in enumerate(zip(folds, given, strict=True)):
             for column in range(len(history.bars)):
                 parts[column].append(follow(history, fold, expected[:, column], column))
             share = (place + (window + 1) / len(folds)) / (1 + len(nets))
@@ -119,37 +130,47 @@ def _forecasts(
 ) -> Iterator[tuple[str, Iterator[Floats]]]:
     yield MODEL_ID, iter([np.zeros_like(history.rows.labels)] * len(folds))
     for net in nets:
-        yield net.name, (_trained(history, fold, net, seed) for fold in folds)
+        rows = rows_for(history, net)
+        yield net.name, (_trained(history, rows, fold, net, seed) for fold in folds)
 
 
-def _trained(history: History, fold: Fold, net: Net, seed: int) -> Floats:
+def look_back(nets: Sequence[Net]) -> int:
+    """Bars that the input of one row depends on, for the network that looks back farthest."""
+    return max((needed(_names(net), demands_of(net).window) for net in nets), default=features.startup())
+
+
+def _names(net: Net) -> tuple[str, ...]:
+    """What a network looks at."""
+    return demands_of(net).feature_names or features.DEFAULT
+
+
+def rows_for(history: History, net: Net) -> Rows:
+    """The rows of a history as a network wants to see them: the same bars, its own features and window."""
+    names, window = _names(net), demands_of(net).window
+    if (names, window) == (features.DEFAULT, 1):
+        return history.rows
+    return rows_of(from_series(history.series), history.bars, start=history.first, names=names, window=window)
+
+
+def _trained(history: History, rows: Rows, fold: Fold, net: Net, seed: int) -> Floats:
     """Expected returns of all rows by a model that has learnt from a fold's older parts; those of the fold count."""
     parts = Split(
-        fit=part_of(history.rows, fold.fit),
-        validation=part_of(history.rows, fold.validation),
-        calibration=part_of(history.rows, fold.calibration),
+        fit=part_of(rows, fold.fit),
+        validation=part_of(rows, fold.validation),
+        calibration=part_of(rows, fold.calibration),
         scales_e5=history.scales_e5[fold.calibration.start : fold.calibration.stop],
         volatility=volatilities(history.series.slice(0, 2), horizons=history.bars)[1].state(),
     )
     pipeline = fit_forecaster(net, parts, seed=seed)
     expected = np.zeros_like(history.rows.labels)
     asked = range(fold.calibration.start, fold.test.stop)
-    expected[asked.start : asked.stop] = answers_of(pipeline, history.rows, asked)
+    expected[asked.start : asked.stop] = answers(pipeline, part_of(rows, asked))[0]
     return expected
-
-
-def answers_of(pipeline: Pipeline, rows: Rows, asked: range) -> Floats:
-    """What a pipeline answers on consecutive rows; one that looks at a window sees the bars before them, too."""
-    ahead = len(rows.features) - len(rows)  # features may begin with bars that only windows look at
-    seen = rows.features[asked.start + ahead - pipeline.window + 1 : asked.stop + ahead]
-    windows = np.lib.stride_tricks.sliding_window_view(seen, pipeline.window, axis=0)
-    return pipeline(windows.transpose(0, 2, 1).reshape(len(asked), -1))
 
 
 def part_of(rows: Rows, part: range) -> Rows:
     """Some consecutive rows, with the bars before the first that its window looks at."""
-    ahead = len(rows.features) - len(rows)
-    parts: dict[str, object] = {"features": rows.features[part.start : part.stop + ahead]}
+    parts: dict[str, object] = {"features": rows.features[part.start : part.stop + rows.window - 1]}
     for name in ("labels", "sigma", "close_e5", "actual_e5"):
         parts[name] = getattr(rows, name)[part.start : part.stop]
     return replace(rows, **parts)

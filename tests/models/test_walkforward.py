@@ -9,17 +9,17 @@ import pytest
 from msgspec import structs
 
 from bus.errors import ConfigError, DataError
-from models import scores
+from models import features, scores
+from models.columns import from_series
+from models.contract import Demands
 from models.forms.dense import Dense
-from models.forward import Pipeline
 from models.random_walk import MODEL_ID
-from models.scalers import Scaler
 from models.validate import Settings, validate
 from models.validate import tracks as tracks_module
 from models.validate.agreement import agreement_rows
 from models.validate.skill import calibration_rows, curves, skill_rows
 from models.validate.trading import Costs, costs_of, deflated, profits, signals, trading_rows
-from models.validate.walkforward import answers_of, folds_of, follow_all, forecasters, history_of, part_of
+from models.validate.walkforward import folds_of, follow_all, forecasters, history_of, part_of, rows_for
 from tests.harness.markets import made_up_bars, replaced_after
 from tests.harness.processes import bars_of, garch
 
@@ -258,19 +258,30 @@ def test_on_a_market_that_is_what_the_walk_says_every_level_holds_and_the_pit_is
     assert curve.at_ns[-1] == last.ts_open_ns[-1] + last.period_ns
 
 
-def test_a_pipeline_that_looks_at_a_window_is_given_the_bars_before():
-    market = history()
-    k, window = market.rows.features.shape[1], 3
-    random = np.random.default_rng(1)
-    net = Dense(weights=(random.standard_normal((window * k, 2)),), biases=(np.zeros(2),))
-    pipeline = Pipeline(scaler=Scaler(centre=np.zeros(k), gain=np.ones(k)), net=net, window=window)
-    answers = answers_of(pipeline, market.rows, range(50, 60))
-    seen = market.rows.features
-    for row in range(50, 60):
-        assert answers[row - 50] == pytest.approx(pipeline(seen[row - 2 : row + 1].reshape(1, -1))[0])
-    part = part_of(market.rows, range(50, 60))
+class Sequence:
+    """A network that looks at three bars of one feature and expects what the sum of them says."""
+
+    name, task, needs = "sequence", "forecast", ()
+    demands = Demands(window=3, feature_names=("ret_1",))
+
+    def fit(self, problem):
+        assert problem.inputs.shape[1:] == (3, 1)
+        return Dense(weights=(np.full((3, 2), 0.1),), biases=(np.zeros(2),))
+
+
+def test_a_network_that_looks_at_a_window_is_given_its_own_features_and_the_bars_before():
+    net = Sequence()
+    market = history_of(BARS, HORIZONS, AHEAD, LEVEL, START, (net,))
+    rows = rows_for(market, net)
+    assert (rows.close_e5 == market.rows.close_e5).all()
+    found = follow_all(market, folds_of(market, 3, 10), (net,), seed=1, progress=quiet)
+    seen = features.compute(from_series(BARS), ("ret_1",))[:, 0]
+    called = np.sign(found["sequence"][0].point_e5 - market.rows.close_e5[market.tested])
+    wanted = np.array([seen[START + row - 2 : START + row + 1].sum() for row in range(len(called))])
+    assert np.mean(called[called != 0] == np.sign(wanted)[called != 0]) > 0.9  # the scaler moves the middle a little
+    part = part_of(rows, range(50, 60))
     assert len(part) == 10
-    assert (part.labels == market.rows.labels[50:60]).all()
+    assert part.inputs().tobytes() == rows.inputs(50, 60).tobytes()
 
 
 def test_too_little_history_is_a_note_and_not_a_failure():
