@@ -15,6 +15,7 @@ from bus.messages import AnyMessage, ForecastMissed, ForecastRequested
 from bus.port import Bus
 from daemon.answers import AskForecast
 from daemon.config import Config
+from daemon.inferenceprocess import InferenceProcess
 from daemon.service import Notifier
 from daemon.state import State
 from daemon.swap import speaking
@@ -32,7 +33,7 @@ _LOOK_S = 1.0
 async def forecasting(
     config: Config, artifacts: Sequence[Artifact], console: Console, *, live: bool = False
 ) -> AsyncGenerator[tuple[Bus | None, AskForecast, Service | None]]:
-    """Somebody to ask: a worker thread behind the in-process bus, or whoever serves the bus at a URL.
+    """Somebody to ask: a worker thread behind the in-process bus, a process, or whoever serves the bus at a URL.
 
     Args:
         config: names the bus.
@@ -56,17 +57,28 @@ async def forecasting(
                 console.print(f"not everything reached the bus ({error}); the journal has it all")
         return
     service = Service(artifacts)
-    local = MemoryBus()
-    serving = await local.serve_forecasts(service.answer_async)
-
-    async def ask(request: ForecastRequested) -> Sequence[AnyMessage]:
-        return await local.ask_forecast(request, _ANSWER_TIMEOUT_S)
-
     try:
-        yield None, ask, service
+        if config.forecast.worker == "process":
+            answer_s = float(config.forecast.deadline_s) if live else _ANSWER_TIMEOUT_S
+
+            def note(line: str) -> None:
+                console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+            async with InferenceProcess(service, answer_s=answer_s, note=note) as process:
+                yield None, process.ask, service
+            return
+        local = MemoryBus()
+        serving = await local.serve_forecasts(service.answer_async)
+
+        async def ask(request: ForecastRequested) -> Sequence[AnyMessage]:
+            return await local.ask_forecast(request, _ANSWER_TIMEOUT_S)
+
+        try:
+            yield None, ask, service
+        finally:
+            await serving.close()
+            await local.close()
     finally:
-        await serving.close()
-        await local.close()
         service.close()
 
 

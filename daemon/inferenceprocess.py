@@ -1,10 +1,11 @@
 """Inference in a child process that may die, hang or grow without hurting the run: asked, watched, started again.
 
 Theory of operation. The child (`models.worker`) is asked through a pipe. An answer that does not come in time, a child
-that is gone, or one that says nonsense costs one restart, and the request is answered by the fallback: the same
-artifacts in this process's own thread, which give the same numbers. Where there is no fallback, or it fails as well,
-the run is told that no forecast came. Each way is counted. Restarts wait 1, 2, 4 … 30 s, and 0 s after a child that had
-answered for a minute; meanwhile everything goes to the fallback at once.
+that is gone, or one that says nonsense costs one restart, and the request is answered by the service of this process,
+whose artifacts are the same and give the same numbers. Where that fails as well, the run is told that no forecast came.
+Each way is counted. When the service is given other artifacts, the child is as well; until it has taken them, the
+service answers, so that no answer comes from models that serve no more. Restarts wait 1, 2, 4 … 30 s, and 0 s after a
+child that had answered for a minute; meanwhile everything goes to the service at once.
 
     DOWN      --pause over-->             STARTING   child started, artifacts loaded (verified there once more)
     STARTING  --loaded-->                 UP
@@ -26,7 +27,8 @@ import msgspec
 from bus.codec import decode, encode
 from bus.errors import DataError, ModelError, NotSent
 from bus.messages import AnyMessage, ForecastMissed, ForecastRequested
-from daemon.answers import AskForecast
+from models.artifact import Artifact
+from models.serve import Service
 from models.worker import ASK, FAILED, HEADER, HEALTH, LARGEST_FRAME_BYTES, LOAD, Health, frame
 
 PAUSES_S = (1, 2, 4, 8, 16, 30)
@@ -66,21 +68,19 @@ class Counters(msgspec.Struct):
 class InferenceProcess:
     """See the module's theory of operation. Use as ``async with``."""
 
-    def __init__(
-        self, folders: Sequence[Path], *, fallback: AskForecast | None, answer_s: float, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, service: Service, *, answer_s: float, note: Callable[[str], None]) -> None:
         """Prepare; nothing is started.
 
         Args:
-            folders: of the artifacts.
-            fallback: asked where the child cannot answer; None = nobody.
+            service: has the artifacts, and answers where the child cannot.
             answer_s: how long an answer may take.
             note: takes one line for a person.
         """
         self.state = State.DOWN
         self.counters = Counters()
-        self._folders = [str(folder) for folder in folders]
-        self._fallback = fallback
+        self._service = service
+        self._loaded: tuple[Artifact, ...] = ()
+        self._loading: asyncio.Task[None] | None = None
         self._answer_s = answer_s
         self._note = note
         self._waiting: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
@@ -103,9 +103,10 @@ class InferenceProcess:
     async def __aexit__(self, *_: object) -> None:
         """End the child; what is in flight is told as unanswered."""
         self.state = State.CLOSED
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+        for task in (self._keeper, self._loading):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self._end()
 
     @property
@@ -116,7 +117,7 @@ class InferenceProcess:
     async def ask(self, request: ForecastRequested) -> Sequence[AnyMessage]:
         """The answers of every model, the random walk's among them; a miss where nobody could answer. Never raises."""
         why = f"inference is {self.state.value}"
-        if self.state is State.UP:
+        if self.state is State.UP and self._in_step():
             try:
                 answers = await self._ask_child(request)
             except TimeoutError:
@@ -140,18 +141,33 @@ class InferenceProcess:
         except (TimeoutError, NotSent, DataError, msgspec.DecodeError):
             return None
 
-    async def load(self, folders: Sequence[Path]) -> None:
-        """Put other artifacts in service, whole: until then the old ones answer.
+    def _in_step(self) -> bool:
+        """Whether the child serves what the service serves; where not, it is told to."""
+        if self._loaded is self._service.artifacts:
+            return True
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load_again())
+        return False
+
+    async def _load_again(self) -> None:
+        try:
+            await self._load()
+        except ModelError as error:
+            self._give_up(str(error))
+
+    async def _load(self) -> None:
+        """Give the child the service's artifacts, whole.
 
         Raises:
-            ModelError: one of them is unsound, or the child is not there; the old ones go on.
+            ModelError: one of them is unsound there, or the child is not there.
         """
-        named = [str(folder) for folder in folders]
+        wanted = self._service.artifacts
+        payload = msgspec.msgpack.encode([(each.model_id, each.manifest_bytes, each.weights_bytes) for each in wanted])
         try:
-            await self._exchange(LOAD, msgspec.json.encode(named), LOAD_S)
+            await self._exchange(LOAD, payload, LOAD_S)
         except (TimeoutError, NotSent, DataError) as error:
             raise ModelError(f"inference did not take the models: {error}") from error
-        self._folders = named
+        self._loaded = wanted
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -163,14 +179,13 @@ class InferenceProcess:
             raise DataError(f"inference answered with what is no answer ({error})") from error
 
     async def _instead(self, request: ForecastRequested, why: str) -> Sequence[AnyMessage]:
-        if self._fallback is not None:
-            try:
-                answers = await self._fallback(request)
-            except Exception as error:  # noqa: BLE001  (whatever it is: there is no forecast, and the run goes on)
-                why = f"{why}; and in this process {type(error).__name__}: {error}"
-            else:
-                self.counters.by_fallback += 1
-                return answers
+        try:
+            answers = await self._service.answer_async(request)
+        except Exception as error:  # noqa: BLE001  (whatever it is: there is no forecast, and the run goes on)
+            why = f"{why}; and in this process {type(error).__name__}: {error}"
+        else:
+            self.counters.by_fallback += 1
+            return answers
         self.counters.unanswered += 1
         return [
             ForecastMissed(
@@ -220,7 +235,7 @@ class InferenceProcess:
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read(self._child))
         try:
-            await self.load([Path(folder) for folder in self._folders])
+            await self._load()
         except BaseException:
             await self._end()
             raise

@@ -112,12 +112,15 @@ class ForecastSection(Section, frozen=True, kw_only=True):
         levels: coverage of the intervals, widest first; the first decides.
         model_latency_ms: simulated time from question to answer.
         deadline_s: an answer later than this after its bar closed is no forecast.
+        worker: who answers where there is no bus: a ``thread`` of the daemon, or a ``process`` of its own, which may
+            hang, grow or die without hurting the daemon; the thread then stands by.
     """
 
     horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=16)] = (1, 4, 24)
     levels: Annotated[tuple[Level, ...], Meta(min_length=1, max_length=8)] = (0.9, 0.1)
     model_latency_ms: Milliseconds = 20
     deadline_s: Annotated[int, Meta(ge=1, le=86_400)] = 5
+    worker: Literal["thread", "process"] = "thread"
 
     def __post_init__(self) -> None:
         """Refuse disorder, and a deadline that no answer can meet."""

@@ -182,7 +182,7 @@ def seal(manifest: Manifest, pipeline: Pipeline, extra: Mapping[str, Floats], go
         files={WEIGHTS: _sha256(weights_bytes)},
     )
     manifest_bytes = msgspec.json.format(msgspec.json.encode(sealed), indent=1)
-    return _parse(id_of(manifest.name, manifest_bytes), manifest_bytes, weights_bytes, "new artifact")
+    return parse(id_of(manifest.name, manifest_bytes), manifest_bytes, weights_bytes, "new artifact")
 
 
 def read(folder: Path, trust: Trust | None = None, *, unsigned: bool = False) -> Artifact:
@@ -203,7 +203,7 @@ def read(folder: Path, trust: Trust | None = None, *, unsigned: bool = False) ->
     if digest != _sha256(manifest_bytes)[:10]:
         raise ModelError(f"{folder / MANIFEST}: altered, its sha256 does not match the folder's name; train again")
     signer = verify(manifest_bytes, signature, trust or Trust(), str(folder))
-    parsed = _parse(f"{name}-{digest}", manifest_bytes, weights_bytes, str(folder))
+    parsed = parse(f"{name}-{digest}", manifest_bytes, weights_bytes, str(folder))
     return replace(parsed, signature=signature, signer=signer)
 
 
@@ -221,7 +221,18 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); train the model again") from error
 
 
-def _parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: str) -> Artifact:
+def parse(model_id: str, manifest_bytes: bytes, weights_bytes: bytes, where: str) -> Artifact:
+    """An artifact of the bytes of its files, verified in the same way; a signature is the caller's affair.
+
+    Args:
+        model_id: that it must have.
+        manifest_bytes: as in `Artifact`.
+        weights_bytes: likewise.
+        where: they come from, for the message.
+
+    Raises:
+        ModelError: as `read`.
+    """
     try:
         manifest = msgspec.json.decode(manifest_bytes, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

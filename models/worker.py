@@ -1,8 +1,8 @@
 """Inference in a process of its own, `python -m models.worker`: frames in on standard input, out on standard output.
 
 Theory of operation. A frame is a kind (1 byte), a number (8 bytes) and a length (4 bytes), big-endian, then so many
-bytes. The parent loads artifact folders, asks, and looks after the health of the child; each frame is answered by one
-of the same number. Requests that have gathered while one was being answered are taken together, the nearest deadline
+bytes. The parent hands over artifacts, asks, and looks after the health of the child; each frame is answered by one of
+the same number. Requests that have gathered while one was being answered are taken together, the nearest deadline
 first. Artifacts are verified here as everywhere; one that is unsound fails the load and leaves the old ones in service.
 The child ends when its standard input does, so it never outlives its parent. Nothing is written to standard output but
 frames: whatever a library prints goes to standard error.
@@ -14,7 +14,6 @@ import select
 import struct
 import sys
 import time
-from pathlib import Path
 
 import msgspec
 
@@ -27,6 +26,9 @@ from models.serve import Service
 ASK, LOAD, HEALTH, FAILED = 1, 2, 3, 4
 HEADER = struct.Struct(">BQI")
 LARGEST_FRAME_BYTES = LARGEST_MESSAGE_BYTES
+LARGEST_LOAD_BYTES = 1024**3
+Bytes = tuple[str, bytes, bytes]
+"""An artifact on its way: its id, its manifest, its weights."""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +95,12 @@ class Worker:
         return out
 
     def _load(self, payload: bytes) -> bytes:
-        """Verify every folder, then put all in service at once."""
+        """Verify every artifact, then put all in service at once."""
         try:
-            folders = msgspec.json.decode(payload, type=list[str])
+            given = msgspec.msgpack.decode(payload, type=list[Bytes])
         except msgspec.DecodeError as error:
-            raise DataError(f"no list of folders ({error})") from error
-        artifacts = [artifact.read(Path(folder)) for folder in folders]
+            raise DataError(f"no list of artifacts ({error})") from error
+        artifacts = [artifact.parse(*each, each[0]) for each in given]
         old, self._service = self._service, Service(artifacts)
         self._answered += old.answered
         for reason, count in old.missed.items():
@@ -139,7 +141,7 @@ def _pieces(data: bytearray) -> list[tuple[int, int, bytes]]:
     found: list[tuple[int, int, bytes]] = []
     while len(data) >= HEADER.size:
         kind, number, length = HEADER.unpack_from(data)
-        if length > LARGEST_FRAME_BYTES:
+        if length > (LARGEST_LOAD_BYTES if kind == LOAD else LARGEST_FRAME_BYTES):
             raise DataError(f"a frame of {length} bytes; the largest is {LARGEST_FRAME_BYTES}")
         if len(data) < HEADER.size + length:
             break

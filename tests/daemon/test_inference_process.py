@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -10,19 +11,9 @@ import daemon.inferenceprocess
 from bus.errors import ModelError
 from bus.messages import Forecast, ForecastMissed
 from daemon.inferenceprocess import InferenceProcess, State
-from models.registry import Registry
 from models.serve import Service
 from tests.harness.markets import request_at
 from tests.harness.trained import TRADE, trained
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Published artifacts."""
-    root = tmp_path_factory.mktemp("models")
-    made = trained()
-    Registry(root).publish(made.artifacts, active=made.active)
-    return [root / "EURUSD-3600s" / artifact.model_id for artifact in made.artifacts]
 
 
 @pytest.fixture
@@ -36,11 +27,8 @@ def run(main):
     return asyncio.run(asyncio.wait_for(main, 100))
 
 
-def process(folders, service=None, answer_s=20.0, notes=None):
-    fallback = None if service is None else service.answer_async
-    return InferenceProcess(
-        folders, fallback=fallback, answer_s=answer_s, note=(notes if notes is not None else []).append
-    )
+def process(service, answer_s=20.0, notes=None):
+    return InferenceProcess(service, answer_s=answer_s, note=(notes if notes is not None else []).append)
 
 
 async def until(holds):
@@ -56,9 +44,13 @@ def alive(pid):
     return True
 
 
-def test_it_gives_the_same_answers_as_this_process(folders, service):
+def models_of(answers):
+    return {each.model_id for each in answers if isinstance(each, Forecast)} - {"random-walk"}
+
+
+def test_it_gives_the_same_answers_as_this_process(service):
     async def main():
-        async with process(folders) as child:
+        async with process(service) as child:
             requests = [request_at(TRADE, row) for row in range(300, 312)]
             answers = await asyncio.gather(*(child.ask(request) for request in requests))
             assert answers == [service.answer(request) for request in requests]
@@ -73,10 +65,10 @@ def test_it_gives_the_same_answers_as_this_process(folders, service):
     assert not alive(run(main()))
 
 
-def test_a_killed_child_costs_nobody_a_forecast_and_another_takes_over(folders, service):
+def test_a_killed_child_costs_nobody_a_forecast_and_another_takes_over(service):
     async def main():
         notes = []
-        async with process(folders, service, notes=notes) as child:
+        async with process(service, notes=notes) as child:
             first = child.pid
             os.kill(first, signal.SIGKILL)
             answers = await child.ask(request_at(TRADE, 350))
@@ -89,14 +81,14 @@ def test_a_killed_child_costs_nobody_a_forecast_and_another_takes_over(folders, 
     run(main())
 
 
-def test_a_child_that_hangs_is_late_once_and_replaced(folders, service):
+def test_a_child_that_hangs_is_late_once_and_replaced(service):
     async def main():
-        async with process(folders, service, answer_s=1.0) as child:
+        async with process(service, answer_s=1.0) as child:
             first = child.pid
             os.kill(first, signal.SIGSTOP)
             asked = [child.ask(request_at(TRADE, row)) for row in (350, 351)]
             answers = await asyncio.gather(*asked)
-            assert all(any(isinstance(each, Forecast) for each in said) for said in answers)
+            assert all(models_of(said) for said in answers)
             assert child.counters.late >= 1
             assert child.counters.by_fallback == 2
             await until(lambda: child.state is State.UP)
@@ -105,59 +97,65 @@ def test_a_child_that_hangs_is_late_once_and_replaced(folders, service):
     run(main())
 
 
-def test_without_anybody_to_fall_back_on_the_run_is_told(folders):
+def test_where_nobody_can_answer_the_run_is_told(service, monkeypatch):
+    async def broken(request):
+        raise RuntimeError("out of memory")
+
     async def main():
-        async with process(folders) as child:
+        async with process(service) as child:
+            monkeypatch.setattr(service, "answer_async", broken)
             os.kill(child.pid, signal.SIGKILL)
             (missed,) = await child.ask(request_at(TRADE, 350))
             assert isinstance(missed, ForecastMissed)
             assert (missed.reason, missed.model_id) == ("unavailable", "")
+            assert "out of memory" in missed.detail
             assert child.counters.unanswered == 1
 
     run(main())
 
 
-def test_models_are_exchanged_whole_and_a_bad_one_leaves_the_old_ones_in_service(folders, tmp_path):
+def test_other_models_are_taken_over_whole_and_until_then_this_process_answers(service):
     other = trained(seed=8)
-    Registry(tmp_path).publish(other.artifacts, active=other.active)
-    good = [tmp_path / "EURUSD-3600s" / artifact.model_id for artifact in other.artifacts]
+    new = {each.model_id for each in other.artifacts if each.manifest.kind == "forecaster"}
 
     async def main():
-        async with process(folders) as child:
-            with pytest.raises(ModelError, match=r"cannot be read"):
-                await child.load([*folders[:1], tmp_path / "ridge-0123456789"])
-            old = {artifact.model_id for artifact in trained().artifacts}
-            assert set((await child.health()).models) == old
-            await child.load(good)
-            assert set((await child.health()).models) == {artifact.model_id for artifact in other.artifacts}
-            said = await child.ask(request_at(TRADE, 350))
-            assert not {each.model_id for each in said if isinstance(each, Forecast)} & old
+        async with process(service) as child:
+            service.replace(other.artifacts)
+            assert models_of(await child.ask(request_at(TRADE, 350))) == new
+            assert child.counters.by_fallback == 1
+            await until(lambda: child._loaded is service.artifacts)
+            assert models_of(await child.ask(request_at(TRADE, 351))) == new
+            assert child.counters.by_child == 1
 
     run(main())
 
 
-def test_unsound_models_are_refused_at_the_start_and_no_child_is_left(tmp_path):
+def test_what_the_child_finds_unsound_is_refused_at_the_start_and_no_child_is_left(service):
+    sound = service.artifacts[0]
+    service.replace([replace(sound, weights_bytes=sound.weights_bytes[:-8] + b"\0" * 8)])
+
     async def main():
-        child = process([tmp_path / "ridge-0123456789"])
-        with pytest.raises(ModelError, match=r"ridge-0123456789"):
+        child = process(service)
+        with pytest.raises(ModelError, match=sound.model_id):
             await child.__aenter__()
         assert child.pid == 0
 
     run(main())
 
 
-def test_pauses_between_attempts_grow(folders, service, monkeypatch):
+def test_a_child_that_cannot_be_started_is_tried_again_after_growing_pauses(service, monkeypatch):
     monkeypatch.setattr(daemon.inferenceprocess, "PAUSES_S", (0.05, 0.1))
+    python = daemon.inferenceprocess.sys.executable
 
     async def main():
         notes = []
-        async with process(folders, service, notes=notes) as child:
-            child._folders = ["/nowhere/ridge-0123456789"]
+        async with process(service, notes=notes) as child:
+            monkeypatch.setattr(daemon.inferenceprocess.sys, "executable", "/nowhere/python")
             os.kill(child.pid, signal.SIGKILL)
             await until(lambda: sum("cannot be started" in note for note in notes) >= 3)
-            assert any(isinstance(each, Forecast) for each in await child.ask(request_at(TRADE, 350)))
+            assert models_of(await child.ask(request_at(TRADE, 350)))
             assert child.counters.restarts >= 3
-            child._folders = [str(folder) for folder in folders]
+            monkeypatch.setattr(daemon.inferenceprocess.sys, "executable", python)
             await until(lambda: child.state is State.UP)
 
     run(main())

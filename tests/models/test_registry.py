@@ -147,7 +147,7 @@ def test_weights_that_are_not_finite_or_do_not_reproduce_their_golden_outputs_ar
     original = Dense.__call__
     monkeypatch.setattr(Dense, "__call__", lambda self, inputs: original(self, inputs) + 1e-6)
     with pytest.raises(ModelError, match="golden"):
-        artifact._parse(model.model_id, model.manifest_bytes, model.weights_bytes, "here")
+        artifact.parse(model.model_id, model.manifest_bytes, model.weights_bytes, "here")
 
 
 def test_the_last_five_releases_are_kept_and_older_files_removed(registry, tmp_path):

@@ -307,7 +307,7 @@ def tampered(model, change):
     weights = artifact.save_tensors({name: np.ascontiguousarray(each) for name, each in tensors.items()})
     manifest = msgspec.structs.replace(model.manifest, files={artifact.WEIGHTS: artifact._sha256(weights)})
     encoded = msgspec.json.encode(manifest)
-    return artifact._parse(artifact.id_of(manifest.name, encoded), encoded, weights, "here")
+    return artifact.parse(artifact.id_of(manifest.name, encoded), encoded, weights, "here")
 
 
 @pytest.mark.parametrize(
