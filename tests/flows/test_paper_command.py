@@ -58,6 +58,15 @@ def test_fresh_state_directories_and_hash_seeds_give_the_same_decisions_and_repl
         assert replayed["decisions_sha256"] == first["decisions_sha256"]
 
 
+def test_a_process_that_forecasts_decides_nothing_else(trained, tmp_path):
+    base, first = trained
+    (base / "process.toml").write_text((base / "plimsoll.toml").read_text() + '\n[forecast]\nworker = "process"\n')
+    state = fresh_state(base, tmp_path.name)
+    done = plimsoll(*paper_arguments(base, state, config="process.toml"))
+    assert last_line(done)["decisions_sha256"] == first["decisions_sha256"]
+    assert "forecasts come from this process" not in done.stderr
+
+
 def test_money_in_the_report_adds_up_to_the_smallest_unit(trained):
     _, result = trained
     report = json.loads((Path(result["report"]).parent / "report.json").read_text())
