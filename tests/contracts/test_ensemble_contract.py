@@ -1,11 +1,13 @@
 """Every way in models/ensembles keeps the promises of a forecaster, and its own."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
 from models.contract import Problem
 from models.ensembles import Opinions, ensembles, family
-from models.forward import pipeline_from
+from models.forward import Pipeline, pipeline_from
 from models.nets import architectures
 from models.scalers import Scaler
 from models.train.combine import Candidate, combine, demands_together
@@ -43,8 +45,6 @@ def market(seed=0, n=600, **options):
 
 
 def members(parts, *, names=MEMBERS, regularise=1.0, epochs=40, seed=1):
-    from models.forward import Pipeline
-
     scaler = Scaler(centre=np.zeros(len(NAMES)), gain=np.ones(len(NAMES)))
     made = []
     for name, net in architectures(names).items():
@@ -63,8 +63,14 @@ def members(parts, *, names=MEMBERS, regularise=1.0, epochs=40, seed=1):
     return made
 
 
-def put_together(way, parts, **options):
-    together = members(parts, **options)
+@lru_cache(maxsize=8)
+def prepared(seed=0, *, shuffled=False, epochs=40):
+    """A market and members that learnt from it, once for every way to put them together."""
+    parts = market(seed, shuffled=shuffled)
+    return parts, members(parts, epochs=epochs)
+
+
+def put_together(way, parts, together):
     assert demands_together(together).feature_names == NAMES
     return combine(way, together, NAMES, parts, HORIZONS)[0]
 
@@ -83,8 +89,10 @@ def test_the_four_ways_are_found_under_their_names():
 
 
 def test_it_learns_what_can_be_learnt(way):
-    parts = market()
-    assert loss(put_together(way, parts), parts.calibration) < 0.8 * float(np.mean(parts.calibration.labels**2))
+    parts, together = prepared()
+    assert loss(put_together(way, parts, together), parts.calibration) < 0.8 * float(
+        np.mean(parts.calibration.labels**2)
+    )
 
 
 def test_of_members_that_overfit_a_tiny_batch_it_has_that_batch(way):
@@ -92,20 +100,20 @@ def test_of_members_that_overfit_a_tiny_batch_it_has_that_batch(way):
     held_back_by_nothing = Split(
         fit=parts.fit, validation=parts.fit, calibration=parts.fit, scales_e5=parts.scales_e5, volatility=None
     )
-    fitted = put_together(way, held_back_by_nothing, regularise=0.0, epochs=1500)
+    together = members(held_back_by_nothing, names=MEMBERS[:3], regularise=0.0, epochs=400)
+    fitted = put_together(way, held_back_by_nothing, together)
     assert loss(fitted, parts.fit) < 0.02 * float(np.mean(parts.fit.labels**2))
 
 
 def test_shuffled_targets_teach_it_nothing(way):
     for seed in range(2):
-        parts = market(seed, shuffled=True)
+        parts, together = prepared(seed, shuffled=True)
         fresh = rows(2000, seed + 900, signal=0.0)
-        assert loss(put_together(way, parts), fresh) > 0.99 * float(np.mean(fresh.labels**2))
+        assert loss(put_together(way, parts, together), fresh) > 0.99 * float(np.mean(fresh.labels**2))
 
 
 def test_weights_are_parts_of_one_and_do_not_follow_the_order_of_rows_of_another_part(way):
-    parts = market()
-    together = members(parts)
+    parts, together = prepared()
     fitted, membership = combine(way, together, NAMES, parts, HORIZONS)
     weights = fitted.net.weights
     assert weights.shape == (len(MEMBERS), 2)
@@ -126,8 +134,8 @@ def test_weights_are_parts_of_one_and_do_not_follow_the_order_of_rows_of_another
 
 
 def test_saved_and_loaded_it_answers_the_same_to_the_bit(way):
-    parts = market()
-    fitted = put_together(way, parts, epochs=5)
+    parts, together = prepared(epochs=5)
+    fitted = put_together(way, parts, together)
     net = fitted.net
     loaded = pipeline_from(net.form, net.settings(), net.tensors(), fitted.scaler.state(), fitted.window)
     for mine, theirs in zip(fitted.measured(parts.fit.features), loaded.measured(parts.fit.features), strict=True):
@@ -136,7 +144,7 @@ def test_saved_and_loaded_it_answers_the_same_to_the_bit(way):
 
 
 def test_shapes_are_as_promised_and_outputs_finite_far_outside_the_training_data(way):
-    fitted = put_together(way, market(), epochs=5)
+    fitted = put_together(way, *prepared(epochs=5))
     out, spread = fitted.measured(np.full((3, len(NAMES)), 1e9))
     assert out.shape == (3, 2)
     assert np.isfinite(out).all()
