@@ -141,13 +141,16 @@ def _fit_defaults(
     def judge(one: Candidate, parts: Split, membership: Membership | None = None) -> None:
         nonlocal best
         judged = _judge(one.name, *answers(one.pipeline, parts.calibration), parts, horizons)
+        # few windows, and not a copy of all of them
+        apart = max(1, len(parts.fit) // _GOLDEN_ROWS)
+        golden = stacked(parts.fit.features, parts.fit.window)[::apart][:_GOLDEN_ROWS]
         made = artifact.seal(
             replace(manifest, name=one.name, metrics=(*walk.rows, *judged.rows), feature_names=one.names,
                      feature_hash=features.schema_hash(one.names), scores=judged.scores, baseline_scores=walk.scores,
                      membership=membership),
             one.pipeline,
             {},
-            parts.fit.inputs()[:: max(1, len(parts.fit) // _GOLDEN_ROWS)][:_GOLDEN_ROWS],
+            golden.reshape(len(golden), -1),
         )  # fmt: skip
         artifacts.append(made)
         table.extend(judged.rows)
