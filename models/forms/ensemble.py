@@ -20,7 +20,7 @@ from bus.errors import ModelError
 from models.forms import Floats, Form, Measured, Settings, Tensor, Traits, restore
 from models.scalers import AnyScaler, from_json, to_json
 
-TRAITS = Traits(dtypes=("float64", "float32", "int64", "uint8"), tolerance=1e-4)
+TRAITS = Traits(dtypes=("float64", "float32", "uint8"), tolerance=1e-3)
 """Those of any member."""
 
 MOST_MEMBERS = 64
