@@ -112,8 +112,8 @@ def diffused(targets, epochs):
 @lru_cache(maxsize=1)
 def of_gaussians():
     """Two correlated outcomes N(MEAN, COVARIANCE)."""
-    drawn = np.random.default_rng(3).multivariate_normal(MEAN, COVARIANCE, 2400)
-    return diffused(drawn, 30)
+    drawn = np.random.default_rng(3).multivariate_normal(MEAN, COVARIANCE, 2000)
+    return diffused(drawn, 25)
 
 
 MEAN, COVARIANCE = np.array([0.4, -0.3]), np.array([[0.5, 0.3], [0.3, 0.8]])
