@@ -1,3 +1,5 @@
+# pyright: basic, reportMissingImports=false
+# (torch is an extra: without it every name of it is unknown, which strict mode does not take)
 """A recurrent network: gated recurrent units over a window of bars (Cho et al. 2014)."""
 
 from typing import TYPE_CHECKING, Literal

@@ -1,3 +1,5 @@
+# pyright: basic, reportMissingImports=false
+# (torch is an extra: without it every name of it is unknown, which strict mode does not take)
 """A temporal convolution network: dilated causal convolutions over a window of bars (Bai, Kolter and Koltun 2018)."""
 
 from typing import TYPE_CHECKING, Literal

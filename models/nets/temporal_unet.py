@@ -1,3 +1,5 @@
+# pyright: basic, reportMissingImports=false
+# (torch is an extra: without it every name of it is unknown, which strict mode does not take)
 """The temporal U-Net as a diffusion model: what the horizons may bring together, drawn as samples (Janner et al. 2022).
 
 A causal convolution network reads a window of bars once; a U-Net with self-attention turns noise into outcomes at all
