@@ -12,7 +12,10 @@ from models.nets import architectures
 from models.scalers import Scaler
 from models.train.combine import Candidate, combine, demands_together
 from models.train.data import Rows, Split
+from tests.harness.libraries import needs_lightgbm
 from tests.harness.trained import trained
+
+pytestmark = needs_lightgbm
 
 WAYS = ensembles()
 NAMES = tuple(f"x{column}" for column in range(6))

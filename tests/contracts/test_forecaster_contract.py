@@ -9,8 +9,9 @@ import pytest
 
 from models.contract import Problem, demands_of
 from models.forward import Pipeline, pipeline_from
-from models.nets import DEFAULT, absent, architectures, known
+from models.nets import DEFAULT, architectures, known
 from models.scalers import Scaler
+from tests.harness.libraries import lacking
 from tests.harness.trained import trained
 
 NETS = architectures(known())
@@ -54,8 +55,8 @@ def pipeline(net, form):
 
 @pytest.fixture(params=NETS.values(), ids=NETS.keys())
 def net(request, monkeypatch):
-    if missing := absent(request.param):
-        pytest.skip(f"{', '.join(missing)} not installed (`make torch`)")
+    if missing := lacking(request.param):
+        pytest.skip(missing)
     if request.param.name == "temporal_unet":
         # a hundred samples take six times as long, and what is promised here holds for any number
         monkeypatch.setattr("models.nets._denoise.SAMPLES", 16)

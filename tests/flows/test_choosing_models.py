@@ -9,8 +9,9 @@ from bus.messages import RegimeSeen
 from daemon.journal import read
 from models.nets import known
 from tests.harness.command import BARE, last_line, paper_arguments, plimsoll
+from tests.harness.libraries import needs_lightgbm
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), needs_lightgbm]
 CHOSEN = ("ridge", "lasso", "gradient_boosting", "ensemble_mean", "hidden_markov", "isolation_forest")
 
 

@@ -16,7 +16,7 @@ from models.artifact import Manifest
 from models.columns import from_series
 from models.conformal import score
 from models.contract import Demands, demands_of
-from models.nets import absent, architectures, known
+from models.nets import architectures, known
 from models.random_walk import to_prices
 from models.registry import Registry
 from models.serve import Service
@@ -24,6 +24,7 @@ from models.train import fit_defaults, metrics
 from models.train.cache import FeatureCache
 from models.train.data import data_sha256, rows_of, split, volatilities
 from models.train.fit import fit_forecaster
+from tests.harness.libraries import lacking
 from tests.harness.markets import HORIZONS, made_up_bars, replaced_after, request_at
 from tests.harness.trained import BARS, CALIBRATE, TRAIN, trained
 
@@ -120,7 +121,7 @@ def test_an_artifact_carries_the_volatility_its_scores_are_measured_in_as_of_its
 FORECASTERS = {
     name: net
     for name, net in architectures(known()).items()
-    if net.task == "forecast" and demands_of(net) == Demands() and not absent(net)
+    if net.task == "forecast" and demands_of(net) == Demands() and not lacking(net)
 }
 
 

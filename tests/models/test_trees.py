@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import lru_cache
 
-import lightgbm
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from models.forms import restore
 from models.forms.trees import MOST_LEVELS, Trees
 from models.nets import architectures
 from models.nets._grown import ZERO, as_double, from_lightgbm, from_sklearn, planted
+from tests.harness.libraries import needs_lightgbm
 
 
 def market(n, seed=0, k=7):
@@ -35,6 +35,8 @@ def forest(n=400, **options):
 def boosted(n=400, **options):
     inputs, targets = market(n)
     settings = {"verbosity": -1, "num_threads": 1, "use_missing": False, "min_data_in_bin": 1, "num_leaves": 15}
+    import lightgbm
+
     grown = lightgbm.train(settings | options, lightgbm.Dataset(inputs, targets), 40)
     trees = [from_lightgbm(tree["tree_structure"], output=0) for tree in grown.dump_model()["tree_info"]]
     return grown, planted(trees, inputs=7, outputs=1)
@@ -69,6 +71,7 @@ def test_a_forest_answers_as_scikit_learn_does(options):
     assert np.abs(trees(rows)[:, 0] - grown.predict(rows)).max() < 1e-12
 
 
+@needs_lightgbm
 @pytest.mark.parametrize("options", [{}, {"max_depth": 1}, {"min_data_in_leaf": 1, "num_leaves": 60}])
 def test_boosted_trees_answer_as_lightgbm_does(options):
     grown, trees = boosted(**options)
