@@ -26,7 +26,8 @@ from daemon.paper import Latencies, PaperShell
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
-from daemon.swap import Swaps, members_of, opening_admissions, serving
+from daemon.swap import Swaps
+from daemon.swaprecord import members_of, opening_admissions, serving
 from daemon.training import find_models
 from models.artifact import Artifact
 from models.client import admissions

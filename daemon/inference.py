@@ -18,7 +18,7 @@ from daemon.config import Config
 from daemon.inferenceprocess import InferenceProcess
 from daemon.service import Notifier
 from daemon.state import State
-from daemon.swap import speaking
+from daemon.swaprecord import speaking
 from models.artifact import Artifact
 from models.registry import Registry
 from models.serve import Service

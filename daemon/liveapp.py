@@ -35,7 +35,8 @@ from daemon.snapshot import DepthView, MarginView
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
-from daemon.swap import Swaps, members_of, serving
+from daemon.swap import Swaps
+from daemon.swaprecord import members_of, serving
 from models.admission import Budget, Situation, examine_all
 from models.client import admissions, choosing
 from models.registry import Loaded, Registry

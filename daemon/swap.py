@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Self
 
 import msgspec
@@ -41,6 +41,7 @@ from daemon.settings import ModelsSection
 from daemon.snapshot import model_words
 from daemon.state import State, write_durably
 from daemon.succession import Succession
+from daemon.swaprecord import ModelsTold, RefusalTold, told_of
 from models import random_walk
 from models.admission import Admission, Budget, Situation, admit, admit_newest
 from models.artifact import Artifact
@@ -53,27 +54,6 @@ REFUSALS_TOLD = 20
 
 Command = ModelAdmitted | ModelRefused | PromoteModel | RollBackModel
 """What comes from here into the core."""
-
-
-class ModelsTold(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``models.json`` holds: by symbol, who trades, who did before, who wants to, who speaks; and refusals.
-
-    `shadow` are the models that speak and do not trade, with their verdicts on the random walk.
-    """
-
-    run: str
-    symbols: dict[str, "SymbolTold"]
-    refused: tuple[ModelRefused, ...]
-
-
-class SymbolTold(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one symbol."""
-
-    trades: str
-    before: tuple[str, ...]
-    candidate: str
-    compared: str
-    shadow: dict[str, str]
 
 
 class Swaps:
@@ -200,26 +180,25 @@ class Swaps:
         self._jobs.append((self._worker.submit(work), deliver))
 
     def _examine(self, symbol: str) -> None:
-        situation = self._situation(symbol)
-        self._do(
-            lambda: admit_newest(self._registry, situation, self._budget), lambda found: self._deliver(symbol, found)
-        )
+        situation, in_force = self._situation(symbol), self._engine.core.successions[symbol].in_force
+        self._do(lambda: self._admit_newest(situation, in_force), lambda found: self._deliver(symbol, found))
 
     def _situation(self, symbol: str) -> Situation:
         succession = self._engine.core.successions[symbol]
-        in_force = self._artifact(succession.in_force)
         return Situation(
             symbol=symbol,
             period_ns=self._period_ns,
             horizons=self._horizons,
             now_ns=self._now_ns(),
             newest_release=succession.newest_release,
-            in_force_seen_ns=in_force.manifest.training.seen_ns if in_force is not None else 0,
         )
 
-    def _artifact(self, model_id: str) -> Artifact | None:
-        served = self._service.artifacts if self._service is not None else ()
-        return next((each for each in served if each.model_id == model_id), None)
+    def _admit_newest(self, situation: Situation, in_force: str) -> Admission | None:
+        """In the worker: the newest release, held against what the model in force has learnt, where that is kept."""
+        with contextlib.suppress(ModelError):
+            seen_ns = self._registry.show(in_force).training.seen_ns if in_force != random_walk.MODEL_ID else 0
+            situation = replace(situation, in_force_seen_ns=seen_ns)
+        return admit_newest(self._registry, situation, self._budget)
 
     # --- letting in --------------------------------------------------------------------------------------------
 
@@ -348,85 +327,9 @@ class Swaps:
         successions: Mapping[str, Succession] = self._engine.core.successions
         return ModelsTold(
             run=self._run,
-            symbols={symbol: _told(each) for symbol, each in successions.items()},
-            refused=tuple(self._refused),
+            symbols={symbol: told_of(each) for symbol, each in successions.items()},
+            refused=tuple(
+                RefusalTold(symbol=each.symbol, model_id=each.model_id, release=each.release, reason=each.reason)
+                for each in self._refused
+            ),
         )
-
-
-def _told(succession: Succession) -> SymbolTold:
-    trial = succession.trial
-    last = trial.last if trial is not None else None
-    compared = "" if trial is None else f"{trial.pairs} of {trial.next_look} requests until it is looked at"
-    return SymbolTold(
-        trades=succession.in_force,
-        before=tuple(succession.before),
-        candidate=succession.candidate,
-        compared=f"{compared}; {last}" if last is not None else compared,
-        shadow={each.model_id: each.verdict for each in succession.members.values()
-                if each.model_id != succession.in_force},
-    )  # fmt: skip
-
-
-def read_told(path: Path) -> ModelsTold | None:
-    """What the last running process told of its models; None where none did, or not in words of this release."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ModelsTold)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def speaking(path: Path) -> list[str]:
-    """Ids of the models that speak in the last running process, beside the random walk."""
-    told = read_told(path)
-    symbols = told.symbols.values() if told is not None else ()
-    ids = [model_id for each in symbols for model_id in (each.trades, *each.shadow)]
-    return [model_id for model_id in dict.fromkeys(ids) if model_id and model_id != random_walk.MODEL_ID]
-
-
-# --- taking up a run -----------------------------------------------------------------------------------------------
-
-
-def opening_admissions(records: Sequence[AnyMessage]) -> list[ModelAdmitted]:
-    """The models that a recorded run began with."""
-    opening: list[ModelAdmitted] = []
-    for message in records[1:]:
-        if not isinstance(message, ModelAdmitted):
-            break
-        opening.append(message)
-    return opening
-
-
-def members_of(records: Iterable[AnyMessage]) -> dict[str, list[ModelAdmitted]]:
-    """By symbol, the models that speak where a recorded run ends, in the order of their admission."""
-    members: dict[str, dict[str, ModelAdmitted]] = {}
-    for message in records:
-        if isinstance(message, ModelAdmitted):
-            members.setdefault(message.symbol, {})[message.model_id] = message
-        elif isinstance(message, ModelRetired):
-            members.get(message.symbol, {}).pop(message.model_id, None)
-    return {symbol: list(each.values()) for symbol, each in members.items()}
-
-
-def serving(
-    registry: Registry, members: Mapping[str, Sequence[ModelAdmitted]], period_ns: int, note: Callable[[str], None]
-) -> list[Artifact]:
-    """The artifacts of models that speak, and the detectors of their newest release.
-
-    One that cannot be read is noted and left out: it owes its forecasts, which the core answers by rolling back.
-    """
-    found: list[Artifact] = []
-    for symbol, models in members.items():
-        wanted = [each.model_id for each in models if each.kind != random_walk.KIND]
-        newest = max((each.release for each in models), default=0)
-        pointer = registry.pointer(symbol, period_ns)
-        releases = pointer.releases if pointer is not None else ()
-        wanted += [each for release in releases if release.number == newest for each in release.models]
-        for model_id in dict.fromkeys(wanted):
-            try:
-                artifact = registry.read(model_id)
-            except ModelError as error:
-                note(f"{symbol}: {error}")
-                continue
-            if artifact.manifest.kind == "detector" or any(each.model_id == model_id for each in models):
-                found.append(artifact)
-    return found

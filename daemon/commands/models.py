@@ -33,7 +33,7 @@ def models_list(settings: Settings) -> int:
 
     What is in shadow and what was refused is as the last running process told it.
     """
-    from daemon.swap import read_told
+    from daemon.swaprecord import read_told
 
     entries = _registry(settings).list()
     told = read_told(settings.open_state().models_told)
@@ -80,7 +80,7 @@ def _standing(model_id: str, trades: str, candidate: str, before: tuple[str, ...
 @with_settings
 def models_show(settings: Settings, model_id: str) -> int:
     """Show what a model is: features, training window, code, metrics beside the random walk, signature, standing."""
-    from daemon.swap import read_told
+    from daemon.swaprecord import read_told
     from models.admission import verdict_of
 
     artifact = _registry(settings).read(model_id)

@@ -25,7 +25,7 @@ from daemon.journal import read, segments, verify
 from daemon.replay import replay
 from daemon.settings import ModelsSection
 from daemon.state import State, SwapFile
-from daemon.swap import read_told, speaking
+from daemon.swaprecord import read_told, speaking
 from models.registry import Registry
 from models.serve import Service
 from risk.promotion import SwapPolicy
@@ -246,12 +246,17 @@ def test_a_bad_release_is_refused_on_record_and_the_old_model_goes_on(tmp_path):
     assert [each.model_id for each in told.refused] == [bad.model_id, ""]
 
 
-def test_a_model_that_has_seen_the_days_future_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("seen_ns", "says"),
+    [(quotes()[-1].ts_event_ns, "has seen bars up to"), (OLD.manifest.training.seen_ns - 1, "an old version")],
+)
+def test_a_model_that_has_seen_the_days_future_or_less_than_the_one_in_force_is_refused(tmp_path, seen_ns, says):
     begin(tmp_path)
-    late = forged(NEW, lambda m: m["training"].update(calibration_last_ts_ns=quotes()[-1].ts_event_ns), key=None)
-    day = run(SwapDay(tmp_path, quotes(), {20: publish(late)}))
+    known = {"last_ts_ns": min(seen_ns, OLD.manifest.training.last_ts_ns), "calibration_last_ts_ns": seen_ns}
+    other = forged(NEW, lambda m: m["training"].update(known), key=None)
+    day = run(SwapDay(tmp_path, quotes(), {20: publish(other)}))
     (refused,) = day.messages(ModelRefused)
-    assert "has seen bars up to" in refused.reason
+    assert says in refused.reason
 
 
 def test_an_operator_may_call_an_older_kept_version_and_go_back_without_a_swap_before(tmp_path):

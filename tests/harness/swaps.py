@@ -23,7 +23,8 @@ from daemon.journal import read, segments
 from daemon.paper import Latencies, PaperShell
 from daemon.settings import ModelsSection
 from daemon.state import State
-from daemon.swap import Swaps, members_of, opening_admissions, serving
+from daemon.swap import Swaps
+from daemon.swaprecord import members_of, opening_admissions, serving
 from models import artifact
 from models.client import admissions
 from models.registry import Registry
