@@ -100,10 +100,10 @@ def places(data, count, seed):
 
 
 ALTERED = {
-    MANIFEST: (("altered",), "_parse"),
+    MANIFEST: (("altered",), "parse"),
     WEIGHTS: (("altered",), "load_tensors"),
-    SIGNATURE: (("does not name", "does not fit the manifest", "are no signature"), "_parse"),
-    "current.json": (("altered",), "_parse"),
+    SIGNATURE: (("does not name", "does not fit the manifest", "are no signature"), "parse"),
+    "current.json": (("altered",), "parse"),
 }
 """By file: what a refusal says, and the function that must not have been reached by then."""
 

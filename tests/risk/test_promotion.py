@@ -111,9 +111,9 @@ def test_coverage_out_of_bounds_is_named_with_its_horizon():
     standing = None
     for bar in range(200):
         for model, half in (("new", 60), ("old", 100)):
-            standing = comparison.add(model, bar, 1, band(half), 70 if bar % 5 == 0 else 0, 100) or standing
-    assert standing.off == (1, pytest.approx(0.8))
-    assert "coverage 80.0% at 1 bars" in str(standing)
+            standing = comparison.add(model, bar, 1, band(half), 70 if bar % 4 == 0 else 0, 100) or standing
+    assert standing.off == (1, pytest.approx(0.75))
+    assert "coverage 75.0% at 1 bars" in str(standing)
 
 
 @pytest.mark.parametrize("horizons", [(1,), (1, 4, 8)])

@@ -29,6 +29,9 @@ class Echo:
         self.connections += 1
         return self.connections
 
+    def refuses(self, now_ns):
+        return False
+
     def disconnect(self, number):
         self.gone.append(number)
 
