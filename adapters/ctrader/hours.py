@@ -11,11 +11,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from bus.calendar import to_datetime, to_ns
-from bus.values import NS_PER_DAY
+from bus.values import NS_PER_DAY, NS_PER_S
 
 DAY_S = 86_400
 _WEEKS = 3
 _MOST_LOOKS = 200
+_QUARTER_NS = 900 * NS_PER_S
+_EPOCH_WEEKDAY = 4
+"""1970-01-01 was a Thursday; weeks begin on Sunday."""
 
 
 class Holiday(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,9 +50,12 @@ class Hours(msgspec.Struct, frozen=True, kw_only=True):
 
     def holiday_at(self, ts_ns: int) -> bool:
         """Whether a moment lies in a holiday."""
-        moment, day = to_datetime(ts_ns), ts_ns // NS_PER_DAY
+        day = ts_ns // NS_PER_DAY
         # No zone is more than a day from UTC: the year's other holidays cost an order nothing.
-        near = (each for each in self.holidays if each.recurring or abs(each.day - day) <= 1)
+        near = [each for each in self.holidays if each.recurring or abs(each.day - day) <= 1]
+        if not near:
+            return False
+        moment = to_datetime(ts_ns)
         return any(_rests(holiday, moment) for holiday in near)
 
     def next_open_ns(self, ts_ns: int) -> int | None:
@@ -60,11 +66,12 @@ class Hours(msgspec.Struct, frozen=True, kw_only=True):
         return next((each for each in moments[:_MOST_LOOKS] if self.open_at(each)), None)
 
     def _within_the_week(self, ts_ns: int) -> bool:
-        zone = _zone(self.zone)
-        if not self.schedule or zone is None:
+        if not self.schedule:
             return True
-        local = to_datetime(ts_ns).astimezone(zone)
-        second = (local.isoweekday() % 7) * DAY_S + _second_of_day(local)
+        offset_s = _offset_s(self.zone, ts_ns // _QUARTER_NS)
+        if offset_s is None:
+            return True
+        second = (ts_ns // NS_PER_S + offset_s + _EPOCH_WEEKDAY * DAY_S) % (7 * DAY_S)
         return any(start <= second < end for start, end in self.schedule)
 
     def _beginnings(self, ts_ns: int) -> Iterator[int]:
@@ -109,6 +116,14 @@ def _utc_ns(day: date, second: int, zone: ZoneInfo) -> int:
     days, rest = divmod(second, DAY_S)
     local = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(days=days, seconds=rest)
     return to_ns(local.astimezone(UTC))
+
+
+@lru_cache(maxsize=256)
+def _offset_s(name: str, quarter: int) -> int | None:
+    """What a zone's clock is ahead of UTC in a quarter of an hour, within which none changes; None = not known here."""
+    zone = _zone(name)
+    offset = None if zone is None else to_datetime(quarter * _QUARTER_NS).astimezone(zone).utcoffset()
+    return None if offset is None else int(offset.total_seconds())
 
 
 @lru_cache(maxsize=256)
