@@ -5,7 +5,6 @@ label carries who we are and the client order id, because it is all that a posit
 value with the broker's own code, so that the shell tells it like one of the broker's.
 """
 
-import math
 from typing import Any
 
 import msgspec
@@ -336,7 +335,7 @@ def _bad_protection(command: SubmitOrder, symbol: Specification, holder: Holder)
         away_e5, least_e5 = _distance_e5(command, level_e5, instrument), symbol.least_e5(distance, entry_e5)
         if level_e5 and away_e5 < least_e5:
             return Refusal(
-                code="PROTECTION_IS_TOO_CLOSE_TO_MARKET", text=f"{what} {away_e5} away; at least {math.ceil(least_e5)}"
+                code="PROTECTION_IS_TOO_CLOSE_TO_MARKET", text=f"{what} {away_e5} away; at least {least_e5}"
             )
     return None
 

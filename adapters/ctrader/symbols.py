@@ -7,7 +7,6 @@ A name becomes ours in capitals, without slashes and with `_` for what a topic c
 import enum
 import re
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -66,8 +65,8 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
     leverage_id: int = 0
     tiers: tuple[tuple[int, int], ...] = ()
 
-    def least_e5(self, distance: int, price_e5: int) -> Fraction:
-        """What a distance of this symbol comes to, in 1/100000: less than this the broker refuses for certain.
+    def least_e5(self, distance: int, price_e5: int) -> int:
+        """What a distance of this symbol comes to, in 1/100000, rounded up: less the broker refuses for certain.
 
         Whether a percentage is told as percent or in 1/100 percent is not known. The smaller reading is taken, so that
         nothing is kept back that the broker would take; what only the larger one forbids, the broker refuses itself.
@@ -77,8 +76,8 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
             price_e5: that a percentage is of.
         """
         if self.distances_in_percent:
-            return Fraction(distance * price_e5, 10_000)
-        return Fraction(distance * self.instrument.point_e5)
+            return -(-distance * price_e5 // 10_000)
+        return distance * self.instrument.point_e5
 
 
 def plain_name(name: str) -> str:
