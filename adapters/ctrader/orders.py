@@ -334,9 +334,7 @@ def _bad_protection(command: SubmitOrder, symbol: Specification, holder: Holder)
     ):
         away_e5, least_e5 = _distance_e5(command, level_e5, instrument), symbol.least_e5(distance, entry_e5)
         if level_e5 and away_e5 < least_e5:
-            return Refusal(
-                code="PROTECTION_IS_TOO_CLOSE_TO_MARKET", text=f"{what} {away_e5} away; at least {least_e5}"
-            )
+            return Refusal(code="PROTECTION_IS_TOO_CLOSE_TO_MARKET", text=f"{what} {away_e5} away; at least {least_e5}")
     return None
 
 
