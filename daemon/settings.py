@@ -10,13 +10,13 @@ from adapters.exchange.model import ExecutionModel
 from adapters.history.clocks import check_clock
 from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
+from models.defaults import ARCHITECTURES
 from models.signing import Trust
 from risk.policy import Policy
 from risk.promotion import SwapPolicy
 from risk.sizing import SizingSettings
 
 PROFILES = ("dev", "staging", "prod")
-DEFAULT_ARCHITECTURES = ("ridge", "mlp", "autoencoder")
 
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Milliseconds = Annotated[int, Meta(ge=0, le=60_000)]
@@ -190,7 +190,7 @@ class ModelsSection(Section, frozen=True, kw_only=True):
     """
 
     seed: Seed = 7
-    architectures: tuple[str, ...] = DEFAULT_ARCHITECTURES
+    architectures: tuple[str, ...] = ARCHITECTURES
     trusted_keys: tuple[str, ...] = ()
     require_signature: bool = False
     latency_ms: Milliseconds = 250
@@ -199,7 +199,7 @@ class ModelsSection(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse what is no key, a demand that nothing can meet, and names of what cannot be trained."""
         _ = self.trust
-        if self.architectures != DEFAULT_ARCHITECTURES:
+        if self.architectures != ARCHITECTURES:
             from models.catalogue import check  # numpy: a configuration that chooses nothing does without
 
             check(self.architectures)

@@ -20,7 +20,7 @@ from bus.messages import HorizonForecast
 from bus.series import BarSeries
 from models import features, random_walk
 from models.artifact import Artifact
-from models.columns import Columns, Floats, from_series
+from models.columns import Columns, Floats, from_series, stacked
 from models.conformal import Calibrator, calibrator, kept, score
 from models.contract import Forecaster, Progress, no_progress
 from models.registry import Loaded
@@ -270,11 +270,9 @@ def _expected(artifact: Artifact, context: Columns, rows: int) -> tuple[Floats, 
     manifest = artifact.manifest
     forecaster: Forecaster = artifact.pipeline
     own = features.compute(context, manifest.feature_names)
-    if manifest.window > 1:
-        padded = np.concatenate((np.full((manifest.window - 1, own.shape[1]), np.nan), own))
-        stacked = np.lib.stride_tricks.sliding_window_view(padded, manifest.window, axis=0)
-        own = stacked.transpose(0, 2, 1).reshape(len(own), -1)
-    inputs = own[-rows:]
+    short = max(0, rows + manifest.window - 1 - len(own))  # bars that the first windows lack
+    own = np.concatenate((np.full((short, own.shape[1]), np.nan), own))
+    inputs = stacked(own, manifest.window)[-rows:].reshape(rows, -1)
     out, spread = np.full((2, rows, len(manifest.horizons)), np.nan)
     known = np.isfinite(inputs).all(axis=1)
     if known.any():

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 import msgspec
 
 from bus.errors import ConfigError, ModelError
+from models.defaults import ARCHITECTURES
 from models.ensembles import ensembles
-from models.nets import DEFAULT, architectures, known
+from models.nets import architectures, known
 from models.states import states
 
 LEAST_MEMBERS = 2
@@ -47,7 +48,7 @@ def catalogue() -> tuple[Entry, ...]:
             task=one.task,
             needs=one.needs,
             missing=tuple(package for package in one.needs if find_spec(package) is None),
-            default=one.name in DEFAULT,
+            default=one.name in ARCHITECTURES,
             about=" ".join((type(one).__doc__ or "").partition("\n\n")[0].split()),
         )
         for one in everything

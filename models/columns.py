@@ -98,6 +98,16 @@ def from_series(series: BarSeries) -> Columns:
     return columns
 
 
+def stacked(bars: Floats, window: int) -> Floats:
+    """Windows that end with each bar from the `window`-th on: shape (n, window, k), oldest first, sharing memory.
+
+    For a window of 1 the bars themselves, shape (n, k).
+    """
+    if window == 1:
+        return bars
+    return np.lib.stride_tricks.sliding_window_view(bars, window, axis=0).transpose(0, 2, 1)
+
+
 def join(older: Columns, newer: Columns) -> Columns:
     """Two runs of bars behind each other. The caller knows that the second starts after the first has ended."""
     return Columns(

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 from bus.errors import ModelError
 from models.contract import Net
-
-DEFAULT = ("autoencoder", "mlp", "ridge")
-"""What is trained where nobody asks for anything else."""
+from models.defaults import ARCHITECTURES
 
 
 def known() -> tuple[str, ...]:
@@ -20,7 +18,7 @@ def known() -> tuple[str, ...]:
     return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")))
 
 
-def architectures(names: Sequence[str] = DEFAULT) -> dict[str, Net]:
+def architectures(names: Sequence[str] = ARCHITECTURES) -> dict[str, Net]:
     """The networks of these names, in the order of names.
 
     Raises:

@@ -2,35 +2,16 @@
 # (torch is an extra: without it every name of it is unknown, which strict mode does not take)
 """A temporal convolution network: dilated causal convolutions over a window of bars (Bai, Kolter and Koltun 2018)."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from models.contract import Demands, Problem
-from models.forms.onnx import Onnx
-from models.nets import require
-from models.nets._sequence import FEATURES, NEEDS
+from models.nets._sequence import WINDOW, GaussianSequence
 
 if TYPE_CHECKING:
     from torch import nn
 
-WINDOW, WIDTH = 32, 16
+WIDTH = 16
 DILATIONS = (1, 2, 5)
 """Two convolutions of three taps at each: the newest bar's state sees 33 bars, the whole window."""
-
-
-class TemporalConvolution:
-    """Three residual blocks of 16 channels over 32 bars; expectation and deviation from the newest bar's state."""
-
-    name = "tcn"
-    task: Literal["forecast", "reconstruct"] = "forecast"
-    needs = NEEDS
-    demands = Demands(window=WINDOW, feature_names=FEATURES)
-
-    def fit(self, problem: Problem) -> Onnx:
-        """Train by Gaussian likelihood, take the best epoch, damp each horizon by its worth on the validation part."""
-        require(self)
-        from models.nets._torch import fit_gaussian
-
-        return fit_gaussian(problem, self.name, build)
 
 
 def build(features: int, outputs: int, regularise: float) -> "nn.Module":
@@ -48,6 +29,13 @@ def build(features: int, outputs: int, regularise: float) -> "nn.Module":
         _blocks.Newest(),
         _blocks.Head(WIDTH, outputs),
     )
+
+
+class TemporalConvolution(GaussianSequence):
+    """Three residual blocks of 16 channels over 32 bars; expectation and deviation from the newest bar's state."""
+
+    name = "tcn"
+    build = staticmethod(build)
 
 
 NET = TemporalConvolution()

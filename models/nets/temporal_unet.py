@@ -6,27 +6,24 @@ A causal convolution network reads a window of bars once; a U-Net with self-atte
 horizons in ten steps, a hundred samples a forecast.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from models.contract import Demands, Problem
+from models.contract import Problem
 from models.forms.diffusion import Diffusion
 from models.nets import require
-from models.nets._sequence import FEATURES, NEEDS
+from models.nets._sequence import WINDOW, Sequence
 
 if TYPE_CHECKING:
     from torch import nn
 
-WINDOW, WIDTH = 32, 16
+WIDTH = 16
 DILATIONS = (1, 2, 5)
 
 
-class TemporalUnet:
+class TemporalUnet(Sequence):
     """Samples of the joint outcome; the served point is their mean, the scale their deviation."""
 
     name = "temporal_unet"
-    task: Literal["forecast", "reconstruct"] = "forecast"
-    needs = NEEDS
-    demands = Demands(window=WINDOW, feature_names=FEATURES)
 
     def fit(self, problem: Problem) -> Diffusion:
         """Train on velocities, take the best average of the weights, damp by its worth on the validation part."""

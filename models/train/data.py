@@ -17,7 +17,7 @@ from bus.errors import DataError, ModelError
 from bus.messages import VolatilityState
 from bus.series import BarSeries
 from models import features
-from models.columns import Columns, Floats, Ints, from_series, join
+from models.columns import Columns, Floats, Ints, from_series, join, stacked
 from models.train.cache import FeatureCache
 from models.volatility import SeasonalVolatility
 
@@ -57,16 +57,6 @@ class Rows:
         """What a pipeline is asked for rows `start` to `stop`: shape (n, window * k), oldest bar first."""
         windows = stacked(self.features, self.window)[start:stop]
         return windows.reshape(len(windows), -1)
-
-
-def stacked(bars: Floats, window: int) -> Floats:
-    """Windows that end with each bar from the `window`-th on: shape (n, window, k), oldest first, sharing memory.
-
-    For a window of 1 the bars themselves, shape (n, k).
-    """
-    if window == 1:
-        return bars
-    return np.lib.stride_tricks.sliding_window_view(bars, window, axis=0).transpose(0, 2, 1)
 
 
 def rows_of(

@@ -18,19 +18,20 @@ from bus.series import BarSeries
 from models import artifact, features, random_walk, scalers
 from models.artifact import Artifact, Manifest, MetricRow, TrainingWindow
 from models.catalogue import check, check_installed
-from models.columns import Floats, from_series
+from models.columns import Floats, from_series, stacked
 from models.contract import Demands, Net, Problem, Progress, demands_of, no_progress
+from models.defaults import ARCHITECTURES
 from models.diversity import Membership
 from models.ensembles import Ensemble, ensembles
 from models.forward import Pipeline
-from models.nets import DEFAULT, architectures, known
+from models.nets import architectures, known
 from models.revision import revision
 from models.scalers import Scaler
 from models.states import states
 from models.train import metrics
 from models.train.cache import FeatureCache
 from models.train.combine import Candidate, combine, demands_together
-from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split, stacked
+from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split
 from models.train.detector import fit_detector
 from models.train.watch import fit_state
 
@@ -71,7 +72,7 @@ def fit_defaults(
     horizons: Sequence[int],
     seed: int,
     progress: Progress | None = None,
-    names: Sequence[str] = DEFAULT,
+    names: Sequence[str] = ARCHITECTURES,
     feature_names: Sequence[str] | None = None,
     scaler: scalers.Kind = "standard",
     cache: FeatureCache | None = None,

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from bus.errors import DataError
 from models import artifact, features, scalers
 from models.artifact import Artifact, Manifest
-from models.columns import Columns
+from models.columns import Columns, stacked
 from models.contract import Progress, no_progress
 from models.forward import Pipeline
 from models.states import State
-from models.train.data import VALIDATION_SHARE, stacked
+from models.train.data import VALIDATION_SHARE
 from models.watching import score
 
 ALARM = 0.995

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from models.contract import Problem, demands_of
+from models.defaults import ARCHITECTURES
 from models.forward import Pipeline, pipeline_from
-from models.nets import DEFAULT, architectures, known
+from models.nets import architectures, known
 from models.scalers import Scaler
 from tests.harness.libraries import lacking
 from tests.harness.trained import trained
@@ -64,7 +65,7 @@ def net(request, monkeypatch):
 
 
 def test_the_default_architectures_are_found():
-    assert {"ridge", "mlp", "autoencoder"} == set(architectures()) == set(DEFAULT)
+    assert {"ridge", "mlp", "autoencoder"} == set(architectures()) == set(ARCHITECTURES)
     assert {"tcn", "gru", "temporal_unet"} <= set(NETS)
     assert {net.task for net in NETS.values()} == {"forecast", "reconstruct"}
 
@@ -136,7 +137,7 @@ def test_progress_rises_to_one(net):
 
 
 def test_it_is_among_the_trained_artifacts_under_its_name(net):
-    names = DEFAULT if net.name in DEFAULT else (net.name,)
+    names = ARCHITECTURES if net.name in ARCHITECTURES else (net.name,)
     assert [a.manifest.name for a in trained(names=names).artifacts].count(net.name) == 1
 
 

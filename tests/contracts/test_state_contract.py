@@ -8,13 +8,12 @@ import pytest
 from bus.errors import DataError
 from bus.messages import Forecast, PatternSeen, RegimeSeen
 from models import features, watching
-from models.columns import from_series
+from models.columns import from_series, stacked
 from models.forms import restore
 from models.registry import Registry
 from models.serve import Service
 from models.states import states
 from models.train import fit_defaults
-from models.train.data import stacked
 from tests.harness.markets import made_up_bars, replaced_after, request_at
 
 STATES = states()

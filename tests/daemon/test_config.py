@@ -12,7 +12,6 @@ from bus.errors import ConfigError
 from daemon import config as module
 from daemon.config import explain, explain_json, load, mask_url, state_dir, store_url
 from daemon.settings import NOT_IN_FILE, Config
-from models.nets import DEFAULT
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +67,7 @@ def test_the_file_the_profile_the_environment_and_the_command_line_are_laid_over
     assert sources["web.host"] == "default"
 
 
-def test_the_architectures_that_the_settings_take_for_granted_are_those_of_the_models_room():
-    assert set(load().models.architectures) == set(DEFAULT)
+def test_what_is_trained_can_be_chosen():
     assert load(overrides={"models.architectures": ("mlp", "lasso")}).models.architectures == ("mlp", "lasso")
 
 

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from models.nets import DEFAULT
+from models.defaults import ARCHITECTURES
 from models.train import fit_defaults
 from tests.harness.markets import HORIZONS, made_up_bars
 
@@ -11,5 +11,5 @@ TRAIN, CALIBRATE, TRADE = BARS.slice(0, 900), BARS.slice(900, 1200), BARS.slice(
 
 
 @lru_cache(maxsize=8)
-def trained(seed=7, names=DEFAULT):
+def trained(seed=7, names=ARCHITECTURES):
     return fit_defaults(TRAIN, CALIBRATE, horizons=HORIZONS, seed=seed, names=names)

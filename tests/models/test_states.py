@@ -15,6 +15,7 @@ from bus.errors import ModelError
 from bus.messages import PatternSeen, RegimeSeen
 from bus.series import BarSeries
 from bus.values import NS_PER_HOUR
+from models.columns import stacked
 from models.forms import restore
 from models.forms.markov import Markov
 from models.serve import Service
@@ -22,7 +23,6 @@ from models.states import states
 from models.states._chains import PIECE, expect, learn
 from models.states.isolation_forest import usual
 from models.train import fit_defaults
-from models.train.data import stacked
 from models.train.watch import ALARM
 from models.watching import UNUSUAL_BAR, score
 from tests.harness.markets import MONDAY_NS, request_at

@@ -10,7 +10,7 @@ import pytest
 from bus.errors import ModelError
 from bus.messages import Forecast, ForecastMissed
 from models import artifact, features
-from models.columns import from_series
+from models.columns import from_series, stacked
 from models.contract import Demands, demands_of
 from models.forms.dense import Dense
 from models.forward import Pipeline
@@ -18,7 +18,7 @@ from models.random_walk import to_prices
 from models.registry import Registry
 from models.serve import Service
 from models.train import fit_defaults
-from models.train.data import rows_of, split, stacked
+from models.train.data import rows_of, split
 from tests.harness.markets import HORIZONS, made_up_bars, replaced_after, request_at
 from tests.harness.trained import BARS, CALIBRATE, TRAIN
 
