@@ -138,7 +138,7 @@ def load(
     else:
         only = symbols[0] if len(symbols) == 1 else None
         read = history.load(path, symbol=only, clock=clock)
-        found, notes = list(read.series), [_words(note, path) for note in read.notes]
+        found, notes = list(read.series), [words(note, path) for note in read.notes]
         source = path.name
     if symbols:
         missing = sorted(set(symbols) - {series.symbol for series in found})
@@ -174,7 +174,8 @@ def load(
     )
 
 
-def _words(note: Note, path: Path) -> str:
+def words(note: Note, path: Path) -> str:
+    """What was left out of the files under a path, and why, in one line."""
     origin = Path(note.origin)
     name = origin.relative_to(path) if origin != path and origin.is_relative_to(path) else origin.name
     return f"{name}: {f'{note.rows:,} rows left out, ' if note.rows else 'left out, '}{note.reason}"

@@ -4,7 +4,6 @@ Training never shares a process with trading: it loads learning libraries, uses 
 Run as ``python -m daemon.training STATE SEED`` with the configuration as JSON on standard input.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,13 +12,14 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bus.calendar import to_datetime
 from bus.errors import ModelError, TradingError
 from bus.values import NS_PER_MS
+from daemon import children
 from daemon.config import Config
 from daemon.marketdata import MarketData, SymbolData
+from daemon.progress import progress_bar
 from daemon.state import State
 from models.admission import Budget, Situation, examine_all
 from models.client import choosing
@@ -89,15 +89,12 @@ def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config)
 def _train_in_a_child(state: State, config: Config, *, console: Console, seed: int, quiet: bool) -> None:
     if not quiet:
         console.print(f"no models for this data yet: training {', '.join(config.models.architectures)}")
-    # -P and PYTHONPATH: the child must find this very code, and stay in the user's folder, where relative paths begin.
-    command = [sys.executable, "-P", "-m", "daemon.training", str(state.folder), str(seed), "quiet" if quiet else "bar"]
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))))
     # A process group of its own: Ctrl-C reaches this process alone, which then stops the child once and in order.
     child = subprocess.Popen(
-        command,
+        children.command("daemon.training", str(state.folder), str(seed), "quiet" if quiet else "bar"),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
+        env=children.environment(),
         process_group=0,
     )
     try:
@@ -164,22 +161,8 @@ def train_with_bar(
     """`train` with a progress bar."""
     if quiet:
         return train(state, config, data, seed=seed, stage=stage)
-    columns = (
-        TextColumn("[bold]training[/]"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
-        task = bar.add_task("", total=1.0)
-        return train(
-            state,
-            config,
-            data,
-            seed=seed,
-            stage=stage,
-            on_progress=lambda label, share: bar.update(task, completed=share, description=label),
-        )
+    with progress_bar("training", console) as told:
+        return train(state, config, data, seed=seed, stage=stage, on_progress=told)
 
 
 def _stop(_signal: int, _frame: object) -> None:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daemon.commands.common import Settings, console_for, emit, with_settings
+from daemon.progress import progress_bar
 
 
 @click.command()
@@ -50,15 +50,12 @@ def forecast(settings: Settings, *, path: Path, out: Path, symbols: tuple[str, .
         levels_ppm=loaded.forecast.levels_ppm,
     )
     console = console_for(stderr=True)
-    columns = (TextColumn("[bold]forecasting[/]"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TimeRemainingColumn(), TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns, console=console, disable=settings.as_json) as bar:
-        task = bar.add_task("", total=1.0)
+    with progress_bar("forecasting", console, hidden=settings.as_json) as told:
         result = run(
             wanted,
             Registry(settings.open_state().models, loaded.models.trust),
             lambda symbol: spread_model(loaded, symbol),
-            lambda stage, share: bar.update(task, completed=share, description=stage),
+            told,
         )
     if settings.as_json:
         emit(result)

@@ -1,7 +1,5 @@
 """`plimsoll validate`: do intervals tell the truth and do forecasters earn anything, on a market's own history?"""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,12 +7,12 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bus.calendar import to_ns
 from bus.errors import ConfigError
 from daemon.commands.common import Settings, console_for, emit, with_settings
+from daemon.progress import progress_bar
 
 
 @click.command()
@@ -122,7 +120,7 @@ def validate(
         trials=trials,
     )
     console = console_for(stderr=True)
-    with _progress(settings, console) as told:
+    with progress_bar("validating", console, hidden=settings.as_json) as told:
         outcome = run(wanted, told)
     if html is not None:
         from daemon.report.validation import write_validation  # matplotlib
@@ -138,16 +136,6 @@ def validate(
     return 0
 
 
-@contextmanager
-def _progress(settings: Settings, console: Console) -> Generator[Callable[[str, float], None]]:
-    """A bar that is told a stage and the share done."""
-    columns = (TextColumn("[bold]validating[/]"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TimeRemainingColumn(), TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns, console=console, disable=settings.as_json) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda stage, share: bar.update(task, completed=share, description=stage)
-
-
 def _benchmark(
     settings: Settings, path: Path, *, models: tuple[str, ...], samples: int, seed: int, html: Path | None
 ) -> int:
@@ -155,7 +143,7 @@ def _benchmark(
         raise ConfigError("--html has no page for --protocol; take --json, or the table")
     from daemon.research.benchmark import run_benchmark
 
-    with _progress(settings, console_for(stderr=True)) as told:
+    with progress_bar("validating", console_for(stderr=True), hidden=settings.as_json) as told:
         result = run_benchmark(path, models=models, samples=samples, seed=seed, progress=told)
     if settings.as_json:
         emit(result)

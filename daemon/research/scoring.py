@@ -20,7 +20,7 @@ from adapters.history import SpreadModel
 from bus.calendar import to_datetime
 from bus.errors import ConfigError, DataError
 from bus.series import BarSeries, TickSeries
-from daemon.marketdata import build_bars
+from daemon.marketdata import build_bars, words
 from models import batch
 from models.registry import Registry
 
@@ -115,7 +115,7 @@ def run(wanted: Wanted, registry: Registry, spread_of: Callable[[str], SpreadMod
 
 def _read(wanted: Wanted) -> tuple[list[BarSeries | TickSeries], list[str]]:
     read = history.load(wanted.path, symbol=wanted.symbols[0] if len(wanted.symbols) == 1 else None, clock=wanted.clock)
-    notes = [f"{Path(note.origin).name}: {note.rows:,} rows left out, {note.reason}" for note in read.notes]
+    notes = [words(note, wanted.path) for note in read.notes]
     found = [series for series in read.series if not wanted.symbols or series.symbol in wanted.symbols]
     missing = sorted(set(wanted.symbols) - {series.symbol for series in found})
     if missing or not found:

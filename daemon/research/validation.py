@@ -12,6 +12,7 @@ from bus.calendar import to_datetime
 from bus.errors import DataError
 from bus.series import BarSeries
 from bus.values import NS_PER_HOUR
+from daemon.marketdata import words
 from daemon.research.verdict import Verdict, judge
 from models.validate.report import AgreementRow, CalibrationRow, Curve, Report, SkillRow, TradingRow
 
@@ -156,7 +157,7 @@ def _read(wanted: Wanted) -> tuple[list[BarSeries], list[str]]:
     found: dict[str, BarSeries] = {}
     for symbol in wanted.symbols or (None,):
         read = history.load(wanted.path, symbol=symbol, clock=wanted.clock)
-        notes.extend(f"{Path(note.origin).name}: {note.rows:,} rows left out, {note.reason}" for note in read.notes)
+        notes.extend(words(note, wanted.path) for note in read.notes)
         for series in read.series:
             bars = series if isinstance(series, BarSeries) else history.resample(series, NS_PER_HOUR)
             found[bars.symbol] = _cut(bars, wanted)
