@@ -87,23 +87,24 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
 
     status = Status(progress_total=data.trade_quote_count(), pace=_pace(options.speed), run=run.name)
     watch: list[Watch] = [status.watch]
-    async with forecasting(config, artifacts, console) as (bus, ask, service):
-        if bus is not None:
-            watch.append(Distributor(bus, console).watch)
+    async with forecasting(config, artifacts, console) as inference:
+        status.inference = inference.figures
+        if inference.bus is not None:
+            watch.append(Distributor(inference.bus, console).watch)
         engine = Engine(run.journal)
         shell = PaperShell(
             engine=engine,
             venue=_exchange(config, data),
             quotes=data.trade_quotes(),
-            ask=ask,
+            ask=inference.ask,
             period_ns=data.period_ns,
             latencies=latencies(config),
             speed=options.speed,
             recorded=recorded,
         )
         with Swaps(
-            registry=registry, state=state, engine=engine, service=service, tell=shell.tell, settings=config.models,
-            now_ns=lambda: shell.now_ns, note=note, run=run.name, period_ns=data.period_ns,
+            registry=registry, state=state, engine=engine, service=inference.service, tell=shell.tell,
+            settings=config.models, now_ns=lambda: shell.now_ns, note=note, run=run.name, period_ns=data.period_ns,
             horizons=config.forecast.horizons,
         ) as swaps:  # fmt: skip
             engine.watch_only([*watch, swaps.watch])

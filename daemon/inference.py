@@ -5,7 +5,8 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from daemon.answers import AskForecast
 from daemon.config import Config
 from daemon.inferenceprocess import InferenceProcess
 from daemon.service import Notifier
+from daemon.snapshot import InferenceView
 from daemon.state import State
 from daemon.swaprecord import speaking
 from models.artifact import Artifact
@@ -29,10 +31,46 @@ _LOOK_S = 1.0
 """How often an inference process looks for models that were published or let in."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inference:
+    """Somebody to ask.
+
+    Attributes:
+        ask: asks it.
+        service: has the models in this process; None where there is no such.
+        bus: that it is asked over; None = over none.
+        figures: how it is; None where whoever serves the bus knows.
+    """
+
+    ask: AskForecast
+    service: Service | None = None
+    bus: Bus | None = None
+    figures: Callable[[], InferenceView | None] = lambda: None
+
+
+def _of_thread(service: Service) -> InferenceView:
+    return InferenceView(worker="thread", state="up", answered=service.answered, missed=dict(service.missed))
+
+
+def _of_process(process: InferenceProcess) -> InferenceView:
+    counters, seen = process.counters, process.seen
+    return InferenceView(
+        worker="process",
+        state=process.state.value,
+        answered=counters.by_child + counters.by_fallback,
+        missed={} if seen is None else seen.missed,
+        stood_in=counters.by_fallback,
+        unanswered=counters.unanswered,
+        restarts=counters.restarts,
+        memory_bytes=0 if seen is None else seen.memory_bytes,
+        busy=0.0 if seen is None else seen.busy_ppm / 1e6,
+    )
+
+
 @contextlib.asynccontextmanager
 async def forecasting(
     config: Config, artifacts: Sequence[Artifact], console: Console, *, live: bool = False
-) -> AsyncGenerator[tuple[Bus | None, AskForecast, Service | None]]:
+) -> AsyncGenerator["Inference"]:
     """Somebody to ask: a worker thread behind the in-process bus, a process, or whoever serves the bus at a URL.
 
     Args:
@@ -40,16 +78,13 @@ async def forecasting(
         artifacts: answer where there is no bus.
         console: is told who is waited for.
         live: time does not wait: who does not answer at once is told as unavailable.
-
-    Yields:
-        The bus, whom to ask, and the service that answers in this process; None where there is no such.
     """
     if config.bus.url:
         from bus.nats import connect
 
         bus: Bus = await connect(config.bus.url, name="plimsoll", namespace=config.bus.namespace)
         try:
-            yield bus, _impatient(bus, config) if live else _patient(bus, console), None
+            yield Inference(ask=_impatient(bus, config) if live else _patient(bus, console), bus=bus)
         finally:
             try:
                 await bus.close()
@@ -65,7 +100,7 @@ async def forecasting(
                 console.print(line, soft_wrap=True, markup=False, highlight=False)
 
             async with InferenceProcess(service, answer_s=answer_s, note=note) as process:
-                yield None, process.ask, service
+                yield Inference(ask=process.ask, service=service, figures=lambda: _of_process(process))
             return
         local = MemoryBus()
         serving = await local.serve_forecasts(service.answer_async)
@@ -74,7 +109,7 @@ async def forecasting(
             return await local.ask_forecast(request, _ANSWER_TIMEOUT_S)
 
         try:
-            yield None, ask, service
+            yield Inference(ask=ask, service=service, figures=lambda: _of_thread(service))
         finally:
             await serving.close()
             await local.close()

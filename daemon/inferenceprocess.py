@@ -10,16 +10,14 @@ child that had answered for a minute; meanwhile everything goes to the service a
     DOWN      --pause over-->             STARTING   child started, artifacts loaded (verified there once more)
     STARTING  --loaded-->                 UP
     UP        --late, gone, nonsense-->   DOWN       child killed, requests in flight go to the fallback
+    STARTING  --does not come up-->       DOWN       at the very start too: the run begins all the same
     any       --close-->                  CLOSED
 """
 
 import asyncio
 import contextlib
 import enum
-import os
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -27,6 +25,7 @@ import msgspec
 from bus.codec import decode, encode
 from bus.errors import DataError, ModelError, NotSent
 from bus.messages import AnyMessage, ForecastMissed, ForecastRequested
+from daemon import children
 from models.artifact import Artifact
 from models.serve import Service
 from models.worker import ASK, FAILED, HEADER, HEALTH, LARGEST_FRAME_BYTES, LOAD, Health, frame
@@ -35,6 +34,7 @@ PAUSES_S = (1, 2, 4, 8, 16, 30)
 STABLE_S = 60
 LOAD_S = 60
 """Most seconds that loading may take: verification computes golden outputs."""
+LOOK_S = 5
 _CLOSE_S = 2
 
 
@@ -69,7 +69,7 @@ class InferenceProcess:
     """See the module's theory of operation. Use as ``async with``."""
 
     def __init__(self, service: Service, *, answer_s: float, note: Callable[[str], None]) -> None:
-        """Prepare; nothing is started.
+        """Prepare; nothing is started. `seen` is what the child last said of its health; None = nothing yet.
 
         Args:
             service: has the artifacts, and answers where the child cannot.
@@ -87,23 +87,26 @@ class InferenceProcess:
         self._last_number = 0
         self._failures = 0
         self._child: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._up_since_s = 0.0
+        self.seen: Health | None = None
         self._lost = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Start the child, and wait until it answers.
-
-        Raises:
-            ModelError: an artifact is unsound, or the child does not come up.
-        """
-        await self._start()
-        self._keeper = asyncio.create_task(self._keep())
+        """Start the child, and wait until it answers; where it does not come up, go on without, and try again."""
+        self._up_since_s = asyncio.get_running_loop().time()
+        try:
+            await self._start()
+        except (ModelError, OSError) as error:
+            self._not_started(error)
+            self._lost.set()
+        self._tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._look_after())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """End the child; what is in flight is told as unanswered."""
         self.state = State.CLOSED
-        for task in (self._keeper, self._loading):
+        for task in (*self._tasks, self._loading):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -225,13 +228,10 @@ class InferenceProcess:
 
     async def _start(self) -> None:
         self.state = State.STARTING
-        root = str(Path(__file__).parents[1])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
         self._lost.clear()
         self._child = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "models.worker",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": path},
-            process_group=0,
+            *children.command("models.worker"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env=children.environment(), process_group=0,
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read(self._child))
         try:
@@ -286,10 +286,23 @@ class InferenceProcess:
                     await self._start()
                     break
                 except (ModelError, OSError) as error:
-                    self.state = State.DOWN
                     self._failures += 1
-                    self._note(f"inference cannot be started: {error}")
+                    self._not_started(error)
             self._note("inference is back")
+
+    def _not_started(self, error: Exception) -> None:
+        self.state = State.DOWN
+        self._note(f"inference cannot be started, forecasts come from this process: {error}")
+
+    async def _look_after(self) -> None:
+        """Ask the child how it is, so that one that hangs is found before the next bar closes."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self.state is not State.UP or (self._loading is not None and not self._loading.done()):
+                continue
+            self.seen = await self.health()
+            if self.seen is None:
+                self._give_up("inference does not say how it is")
 
     async def _end(self) -> None:
         """No child is left."""

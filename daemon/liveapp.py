@@ -97,9 +97,10 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
         said = [record.message for record in read(run.journal)] if resumed else []
         if resumed:  # who speaks in it is asked again; what was published meanwhile comes in as while it runs
             artifacts = serving(registry, members_of(said), period_ns, note)
-        async with forecasting(config, artifacts, console, live=True) as (bus, ask, service):
-            if bus is not None:
-                watch.append(Distributor(bus, console).watch)
+        async with forecasting(config, artifacts, console, live=True) as inference:
+            status.inference = inference.figures
+            if inference.bus is not None:
+                watch.append(Distributor(inference.bus, console).watch)
             engine, opening = take_up(
                 run.journal,
                 venue.account,
@@ -114,7 +115,7 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
             shell = LiveShell(
                 engine=engine,
                 venue=venue,
-                ask=ask,
+                ask=inference.ask,
                 clock=clock,
                 period_ns=period_ns,
                 spread_of=lambda symbol: spread_model(config, symbol),
@@ -122,7 +123,7 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
                 flatten_on_stop=config.ctrader.on_stop == "flatten",
             )
             with Swaps(
-                registry=registry, state=state, engine=engine, service=service, tell=shell.tell,
+                registry=registry, state=state, engine=engine, service=inference.service, tell=shell.tell,
                 settings=config.models, now_ns=clock.now_ns, note=note, run=run.name, period_ns=period_ns,
                 horizons=config.forecast.horizons,
             ) as swaps:  # fmt: skip

@@ -127,11 +127,30 @@ class MarginView(msgspec.Struct, frozen=True):
     level_pct: float | None
 
 
+class InferenceView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who forecasts and how it is. What a `process` does not do is 0 for a `thread`.
+
+    `answered` counts requests, `missed` forecasts that did not come, by reason; `stood_in` requests that this process
+    answered because the child could not, `unanswered` those that nobody did.
+    """
+
+    worker: str
+    state: str
+    answered: int
+    missed: dict[str, int]
+    stood_in: int = 0
+    unanswered: int = 0
+    restarts: int = 0
+    memory_bytes: int = 0
+    busy: float = 0.0
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a page or a view shows, at one moment. Money in the account's smallest unit.
 
     `pace` is measured, in seconds of market time a second; `pace_wanted` was asked for; `left_s` None = unknown.
-    `depth` is by symbol, of those whose depth is asked for; `margin` None = no broker, or a price is not known yet.
+    `depth` is by symbol, of those whose depth is asked for; `margin` None = no broker, or a price is not known yet;
+    `inference` None = whoever serves the bus forecasts.
     """
 
     run_id: str
@@ -156,6 +175,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     halts: dict[str, str]
     depth: dict[str, DepthView]
     margin: MarginView | None
+    inference: InferenceView | None
     counts: Counts
     progress: float
     pace: float

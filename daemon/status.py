@@ -24,6 +24,7 @@ from daemon.snapshot import (
     DepthView,
     ForecastView,
     Health,
+    InferenceView,
     MarginView,
     OpenPosition,
     Snapshot,
@@ -65,9 +66,10 @@ class Status:
         self.coverage: dict[int, CoverageView] = {}
         self.refusals, self.patterns = Tally(LARGEST_TABLE), Tally(LARGEST_TABLE)
         self.halts: dict[str, str] = {}
-        # Beside the stream: neither ever reaches the core.
+        # Beside the stream: none of them ever reaches the core.
         self.depth: Callable[[], dict[str, DepthView]] = dict
         self.margin: Callable[[], MarginView | None] = lambda: None
+        self.inference: Callable[[], InferenceView | None] = lambda: None
         self._total, self._pace, self._run = progress_total, pace, run
         self._instruments: tuple[Instrument, ...] = ()
         self._by_symbol: dict[str, Instrument] = {}
@@ -406,6 +408,7 @@ class Status:
             halts=dict(self.halts),
             depth=self.depth(),
             margin=self.margin(),
+            inference=self.inference(),
             counts=msgspec.structs.replace(self.counts),
             progress=progress,
             pace=pace,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+import daemon.children
 import daemon.inferenceprocess
-from bus.errors import ModelError
 from bus.messages import Forecast, ForecastMissed
 from daemon.inferenceprocess import InferenceProcess, State
 from models.serve import Service
@@ -130,32 +130,52 @@ def test_other_models_are_taken_over_whole_and_until_then_this_process_answers(s
     run(main())
 
 
-def test_what_the_child_finds_unsound_is_refused_at_the_start_and_no_child_is_left(service):
+def test_a_run_begins_even_where_the_child_does_not_come_up(service, monkeypatch):
+    """A live run that starts again has positions to look after, whatever inference does."""
     sound = service.artifacts[0]
-    service.replace([replace(sound, weights_bytes=sound.weights_bytes[:-8] + b"\0" * 8)])
+    damaged = replace(sound, weights_bytes=sound.weights_bytes[:-8] + b"\0" * 8)
+    monkeypatch.setattr(daemon.inferenceprocess, "PAUSES_S", (0.05,))
 
     async def main():
-        child = process(service)
-        with pytest.raises(ModelError, match=sound.model_id):
-            await child.__aenter__()
-        assert child.pid == 0
+        notes = []
+        whole = service.artifacts
+        service.replace([damaged, *whole[1:]])
+        async with process(service, notes=notes) as child:
+            assert child.pid == 0
+            assert any(sound.model_id in note for note in notes)
+            assert models_of(await child.ask(request_at(TRADE, 350)))
+            service.replace(whole)
+            await until(lambda: child.state is State.UP)
+
+    run(main())
+
+
+def test_a_child_that_hangs_is_found_without_being_asked_for_a_forecast(service, monkeypatch):
+    monkeypatch.setattr(daemon.inferenceprocess, "LOOK_S", 0.05)
+
+    async def main():
+        async with process(service, answer_s=1.0) as child:
+            await until(lambda: child.seen is not None)
+            first = child.pid
+            os.kill(first, signal.SIGSTOP)
+            await until(lambda: child.state is State.UP and child.pid not in {0, first})
+            assert child.counters.by_fallback == 0
 
     run(main())
 
 
 def test_a_child_that_cannot_be_started_is_tried_again_after_growing_pauses(service, monkeypatch):
     monkeypatch.setattr(daemon.inferenceprocess, "PAUSES_S", (0.05, 0.1))
-    python = daemon.inferenceprocess.sys.executable
 
     async def main():
         notes = []
         async with process(service, notes=notes) as child:
-            monkeypatch.setattr(daemon.inferenceprocess.sys, "executable", "/nowhere/python")
+            monkeypatch.setattr(daemon.children, "command", lambda module: ["/nowhere/python"])
             os.kill(child.pid, signal.SIGKILL)
             await until(lambda: sum("cannot be started" in note for note in notes) >= 3)
             assert models_of(await child.ask(request_at(TRADE, 350)))
             assert child.counters.restarts >= 3
-            monkeypatch.setattr(daemon.inferenceprocess.sys, "executable", python)
+            monkeypatch.undo()
             await until(lambda: child.state is State.UP)
 
     run(main())

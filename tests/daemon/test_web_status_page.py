@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bus import messages as m
 from bus.errors import ConfigError
-from daemon.snapshot import DepthView, MarginView
+from daemon.snapshot import DepthView, InferenceView, MarginView
 from daemon.status import Status
 from daemon.web import server as module
 from daemon.web import start
@@ -65,6 +65,14 @@ def test_the_account_is_shown_in_the_brokers_figures_where_there_is_a_broker():
     status.margin = lambda: MarginView(balance=1_000, equity=900, used=100, free=800, level_pct=900.0)
     told = json.loads(get("/api/status", status)[2])["margin"]
     assert told == {"balance": 1_000, "equity": 900, "used": 100, "free": 800, "level_pct": 900.0}
+
+
+def test_who_forecasts_is_shown_with_how_it_is():
+    assert json.loads(get("/api/status")[2])["inference"] is None
+    status = folded()
+    status.inference = lambda: InferenceView(worker="process", state="up", answered=7, missed={"late": 1}, stood_in=2)
+    told = json.loads(get("/api/status", status)[2])["inference"]
+    assert (told["worker"], told["answered"], told["missed"], told["stood_in"]) == ("process", 7, {"late": 1}, 2)
 
 
 def test_depth_is_shown_where_it_is_asked_for():
