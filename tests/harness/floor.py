@@ -35,6 +35,7 @@ class Floor:
     peak: int = 0
     passed_at: float | None = None
     least: float | None = None
+    broken: bool = False
 
     def look(self, now_s, broker, resting, moves_e5):
         """Judge the account as it is now.
@@ -59,7 +60,8 @@ class Floor:
             return None
         left = equity - at_risk(broker, resting, moves_e5)
         self.least = left if self.least is None else max(self.least, left)
-        if equity < self.least:
+        if equity < self.least and not self.broken:
+            self.broken = True  # told once
             return (
                 f"equity {equity} fell below {self.least:.0f}, {now_s - self.passed_at:.0f} s after a limit was passed"
             )

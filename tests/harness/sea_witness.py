@@ -86,7 +86,6 @@ class Witness:
             resting = [self.tape.orders[name] for name in names if name]
             fallen = self.floor.look(now, account.broker, resting, self.jump_e5)
             if fallen is not None:
-                self.others_moved = True  # told once
                 self.problems.append(fallen)
 
     def _agrees(self):
