@@ -6,6 +6,9 @@ known about them, swaps by position and night, levels by value and time. What wa
 come before the ones that explain them (a fill before its acceptance, levels or swap before the opening deal, a
 cancellation before the fills that it counts); closing a position that was never opened may not, and raises.
 
+It stands in one file of more than 400 lines because it is one fold over one state; the order table, positions and
+valuation have files of their own.
+
 Balance moves by the four booked amounts of a closing deal, and by what the venue tells of cash and of other people's
 deals (`BalanceMoved`); cash moves the references with it, because it is no result of trading. Positions and orders that
 are not ours count in exposure, equity and margin like ours; no order of ours ever names them. Equity is the balance

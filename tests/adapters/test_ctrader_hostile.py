@@ -1,4 +1,7 @@
-"""What fuzzing found, one by one: absurd values are refused where they arrive, and nothing of them stays."""
+"""What fuzzing found, one by one: absurd values are refused where they arrive, and nothing of them stays.
+
+A list that grows with what is found, past 400 lines because no finding is ever taken out.
+"""
 
 import pytest
 

@@ -1,3 +1,8 @@
+"""The session without I/O: the link's states, every request settled once, limits, logins, silence, hostile frames.
+
+One file past 400 lines, because all of it plays on one small peer, and a reader of `session.py` has it beside them.
+"""
+
 import contextlib
 import itertools
 

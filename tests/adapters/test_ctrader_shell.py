@@ -7,13 +7,15 @@ import tomllib
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.ctrader.backoff import Backoff
 from adapters.ctrader.connection import Connection, Disconnected, State
 from adapters.ctrader.events import AccountAuthorised, ApplicationAuthorised, LinkDead
 from adapters.ctrader.messages import model, openapi
 from adapters.ctrader.secret import Secret
-from adapters.ctrader.shell import Server
+from adapters.ctrader.shell import Server, _AtOnce
 from adapters.ctrader.venue.certificates import make
 from adapters.ctrader.venue.core import Venue
 from adapters.ctrader.venue.endpoint import Endpoint
@@ -315,6 +317,40 @@ def test_no_hour_sees_more_attempts_than_the_limit():
         backoff.lost(0)
 
     assert all(later - earlier >= HOUR_NS for earlier, later in zip(begun, begun[10:], strict=False))
+
+
+class Narrow:
+    """A socket that takes so many bytes at a time, or fails; what it cannot take it sends when its turn comes."""
+
+    connected, disconnecting = True, False
+
+    def __init__(self, takes):
+        self.takes, self.sent, self.queued = list(takes), b"", b""
+
+    def writeSomeData(self, data):
+        taken = self.takes.pop(0) if self.takes else len(data)
+        if isinstance(taken, Exception):
+            return taken
+        self.sent += data[:taken]
+        return min(taken, len(data))
+
+    def write(self, data):
+        self.queued += data
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=20), max_size=12),
+    st.lists(st.integers(0, 25) | st.just(OSError("reset")), max_size=12),
+)
+def test_bytes_leave_at_once_and_none_overtakes_another_whatever_the_socket_takes(pieces, takes):
+    narrow = Narrow(takes)
+    socket_ = _AtOnce(narrow)
+    for piece in pieces:
+        socket_.write(piece)
+    assert narrow.sent + narrow.queued == b"".join(pieces)
+    if not takes:
+        assert not narrow.queued  # nothing waits for the loop where nothing is in the way
+    assert socket_.takes is narrow.takes  # in all else it is the socket
 
 
 def test_every_other_module_of_the_adapter_is_forbidden_twisted():

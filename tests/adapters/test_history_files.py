@@ -1,4 +1,7 @@
-"""Files and folders as users have them: broken, packed, split by month and side, on foreign clocks."""
+"""Files and folders as users have them: broken, packed, split by month and side, on foreign clocks.
+
+One file past 400 lines: one format after another, each with its own small maker of files.
+"""
 
 import gzip
 import lzma

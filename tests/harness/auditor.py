@@ -2,6 +2,8 @@
 
 It calls neither the book nor the gate nor the halts; it keeps positions, money, exposure, bars and halts of its own,
 from the inputs alone, and holds what the core said against them, record by record.
+
+One file past 400 lines, because it is one fold over one journal.
 """
 
 from hashlib import blake2b
