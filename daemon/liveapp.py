@@ -30,13 +30,14 @@ from daemon.core import CoreSettings, StrategySettings
 from daemon.engine import Engine, Watch
 from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
-from daemon.live import LiveShell, take_up
+from daemon.live import LiveShell
 from daemon.snapshot import DepthView, MarginView
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
 from daemon.swap import Swaps
 from daemon.swaprecord import members_of, serving
+from daemon.takeup import take_up
 from models.admission import Budget, Situation, examine_all
 from models.client import admissions, choosing
 from models.registry import Loaded, Registry

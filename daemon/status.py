@@ -6,6 +6,8 @@ equity and drawdown here are those at bar closes and fills; the exact ones are t
 equity line is thinned, tables have a largest size. Nothing here can reach the core.
 
 Wall-clock time comes in from outside (`wall_s`, seconds of any monotonic clock), so that tests need no waiting.
+
+One file past 400 lines: one fold over the stream, and the picture that is taken of it.
 """
 
 from collections import deque

@@ -2,6 +2,7 @@
 
 `account.Account` says how the broker's messages lead here. A deal is told once and in order within its position; what
 is not ours is told as `ForeignChanged`, and what it does to the balance as `BalanceMoved`.
+They stand together, a few lines past 400, because a fill moves all three.
 """
 
 from fractions import Fraction

@@ -16,7 +16,8 @@ Pushes are hints, snapshots and history are the truth: whenever the account says
 POLL_S besides, deals, orders, cash and positions are read again. A poll that is not answered means that the link is
 dead, whatever its socket says. A symbol that is silent in its hours is subscribed anew.
 
-Nothing here decides about trading, and nothing is retried that could have an effect twice.
+Nothing here decides about trading, and nothing is retried that could have an effect twice. It is one life with one
+state, and therefore one file, though past 400 lines.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""How an account begins, and how it recovers what it missed; `account` tells the theory. No I/O."""
+"""How an account begins, and how it recovers what it missed; `account` tells the theory. No I/O.
+
+One file past 400 lines: the first state and every later one are found in the same way, from the same lists.
+"""
 
 from bisect import bisect_right
 from collections import OrderedDict

@@ -24,6 +24,8 @@ that does is told as `Pushed` as well, because it is a fact like others.
 Heartbeats go out after 9 s without other bytes (the broker asks for one every 10 s; the second is for a late timer) and
 are never answered. A link on which no frame was completed for 75 s is dead: the server sends a heartbeat every 30 s,
 and counting bytes instead would let a peer that dribbles one hang us for ever.
+
+One state machine in one file, a little past 400 lines; accounts, requests, limits and answers have their own.
 """
 
 import enum

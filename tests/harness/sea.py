@@ -27,7 +27,8 @@ from bus.messages import (
 )
 from bus.values import NS_PER_S
 from daemon.journal import read, segments
-from daemon.live import LiveShell, take_up
+from daemon.live import LiveShell
+from daemon.takeup import take_up
 from risk.orders import OrderStatus
 from tests.harness.disasters import Tape
 from tests.harness.floor import Floor
