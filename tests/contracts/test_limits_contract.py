@@ -1,6 +1,8 @@
 """Runs on every rule in `risk.limits`: a new one is tested by being listed."""
 
+import importlib
 import inspect
+import pkgutil
 
 import msgspec
 import pytest
@@ -70,17 +72,21 @@ def test_a_rule_is_a_pure_function_of_its_check(rule):
 def test_every_rule_function_is_listed():
     rules = {
         name
-        for name, function in inspect.getmembers(limits, inspect.isfunction)
+        for file in pkgutil.iter_modules(limits.__path__)
+        for name, function in inspect.getmembers(
+            importlib.import_module(f"risk.limits.{file.name}"), inspect.isfunction
+        )
         if not name.startswith("_") and list(inspect.signature(function).parameters) == ["c"]
     }
     assert rules == set(IDS)
+    assert len(IDS) == len(set(IDS))
 
 
 def test_every_limit_of_the_policy_is_read_by_a_rule_or_a_halt():
     from pathlib import Path
 
     room = Path(limits.__file__).parent
-    text = "".join((room / name).read_text() for name in ("limits.py", "halt.py"))
+    text = "".join(file.read_text() for file in (*sorted(room.glob("*.py")), room.parent / "halt.py"))
     unread = [name for name in Policy.__struct_fields__ if f".{name}" not in text]
     assert unread == ["protect_within_s"], "this one is the core's"
 
@@ -88,4 +94,4 @@ def test_every_limit_of_the_policy_is_read_by_a_rule_or_a_halt():
 def test_the_side_of_a_short_entry_is_judged_at_the_ask():
     check = look(entry(Side.SELL, stop_loss_e5=120_009), begun(), OFF, volume_e2=1_000_000, now_ns=NOW_NS,
                  halt_level=HaltLevel.NONE)  # fmt: skip
-    assert limits.stop_side(check) is None
+    assert limits.orders.stop_side(check) is None

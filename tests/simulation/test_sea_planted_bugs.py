@@ -199,7 +199,7 @@ def a_halt_that_flattens_forgets_what_could_not_be_closed_at_once(patch):
 
 def loss_limits_are_not_looked_at(patch):
     patch.setattr(Halts, "check", lambda halts, book, policy, now_ns: None)
-    patch.setattr(risk.limits, "_lost", lambda *_: None)
+    patch.setattr(risk.limits.losses, "_lost", lambda *_: None)
 
 
 def orders_wait_for_the_link_and_leave_late(patch):
