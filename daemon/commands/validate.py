@@ -42,7 +42,7 @@ from daemon.progress import progress_bar
     metavar="ridge,mlp",
     default="ridge",
     show_default=True,
-    help="Forecasters to train over expanding windows: names, all, or none (the random walk alone).",
+    help="Forecasters to train over expanding windows, ensembles of them too: names, all, or none (the walk alone).",
 )
 @click.option("--folds", type=int, default=5, show_default=True, help="Windows; all is trained anew before each.")
 @click.option(

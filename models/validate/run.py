@@ -23,7 +23,7 @@ from models.validate.report import Report
 from models.validate.rows import DEFAULT, Asked, RivalRow, Row, compare, measure
 from models.validate.skill import calibration_rows, curves, skill_rows
 from models.validate.trading import costs_of, trading_rows
-from models.validate.walkforward import folds_of, follow_all, forecasters, history_of, look_back
+from models.validate.walkforward import choose, folds_of, follow_all, history_of, look_back
 
 LEAST_FORECASTS = 10
 """Independent forecasts that must be left to count at every horizon, and come before those."""
@@ -80,7 +80,7 @@ class Settings:
                 f"{self.folds} windows, an embargo of {self.embargo_bars} bars, a cost of {self.cost_pips:g} pips; "
                 "give at least one window, and nothing below 0"
             )
-        forecasters(self.models)
+        choose(self.models)
 
 
 def bars_ahead(horizon: str, period_ns: int) -> int:
@@ -149,14 +149,14 @@ def _forward(
     series: BarSeries, settings: Settings, bars: tuple[int, ...], start: int, window: int, found: Report, told: Progress
 ) -> Report:
     """The report with what trained forecasters do over expanding windows, or with a note that says why not."""
-    nets = forecasters(settings.models)
-    embargo = look_back(nets) if settings.embargo_bars is None else settings.embargo_bars
+    chosen = choose(settings.models)
+    embargo = look_back(chosen) if settings.embargo_bars is None else settings.embargo_bars
     try:
-        history = history_of(series, settings.horizons, bars, settings.level_ppm, start, nets)
+        history = history_of(series, settings.horizons, bars, settings.level_ppm, start, chosen)
         folds = folds_of(history, settings.folds, embargo)
     except DataError as error:
         return replace(found, notes=(f"no expanding windows: {error}",))
-    tracks = follow_all(history, folds, nets, seed=settings.seed, progress=told)
+    tracks = follow_all(history, folds, chosen, seed=settings.seed, progress=told)
     stated_e5 = round(settings.cost_pips * _pip_e5(series.symbol))
     return replace(
         found,

@@ -19,7 +19,7 @@ from models.validate import tracks as tracks_module
 from models.validate.agreement import agreement_rows
 from models.validate.skill import calibration_rows, curves, skill_rows
 from models.validate.trading import Costs, costs_of, deflated, profits, signals, trading_rows
-from models.validate.walkforward import folds_of, follow_all, forecasters, history_of, part_of, rows_for
+from models.validate.walkforward import Chosen, choose, folds_of, follow_all, history_of, part_of, rows_for
 from tests.harness.markets import made_up_bars, replaced_after
 from tests.harness.processes import bars_of, garch
 
@@ -38,7 +38,7 @@ def history(series=BARS):
 
 
 def followed(market, nets=("ridge",), *, count=3, embargo=10):
-    return follow_all(market, folds_of(market, count, embargo), forecasters(nets), seed=1, progress=quiet)
+    return follow_all(market, folds_of(market, count, embargo), choose(nets), seed=1, progress=quiet)
 
 
 @lru_cache(maxsize=1)
@@ -271,10 +271,10 @@ class Sequence:
 
 def test_a_network_that_looks_at_a_window_is_given_its_own_features_and_the_bars_before():
     net = Sequence()
-    market = history_of(BARS, HORIZONS, AHEAD, LEVEL, START, (net,))
-    rows = rows_for(market, net)
+    market = history_of(BARS, HORIZONS, AHEAD, LEVEL, START, Chosen((net,)))
+    rows = rows_for(market, net.demands)
     assert (rows.close_e5 == market.rows.close_e5).all()
-    found = follow_all(market, folds_of(market, 3, 10), (net,), seed=1, progress=quiet)
+    found = follow_all(market, folds_of(market, 3, 10), Chosen((net,)), seed=1, progress=quiet)
     seen = features.compute(from_series(BARS), ("ret_1",))[:, 0]
     called = np.sign(found["sequence"][0].point_e5 - market.rows.close_e5[market.tested])
     wanted = np.array([seen[START + row - 2 : START + row + 1].sum() for row in range(len(called))])
@@ -294,11 +294,44 @@ def test_too_little_history_is_a_note_and_not_a_failure():
 
 
 def test_models_are_chosen_by_name():
-    assert [net.name for net in forecasters(("ridge", "mlp"))] == ["ridge", "mlp"]
-    assert {"ridge", "mlp"} <= {net.name for net in forecasters(("all",))}
-    assert forecasters(()) == ()
-    for wrong in (("oracle",), ("ridge", "ridge"), ("autoencoder",)):
+    assert [net.name for net in choose(("ridge", "mlp")).nets] == ["ridge", "mlp"]
+    everything = choose(("all",))
+    assert {"ridge", "mlp"} <= {net.name for net in everything.nets}
+    assert "ensemble_mean" in {way.name for way in everything.ways}
+    assert choose(()) == Chosen(())
+    twice = ("mlp", "ridge", "ensemble_mean", "ensemble_mean")
+    for wrong in (("oracle",), ("ridge", "ridge"), ("autoencoder",), twice):
         with pytest.raises(ConfigError, match="give each once"):
-            forecasters(wrong)
+            choose(wrong)
+    with pytest.raises(ConfigError, match="ensemble_mean combines the forecasters beside it; name 2 or more"):
+        choose(("ridge", "ensemble_mean"))
+
+
+def test_an_ensemble_is_followed_beside_its_members_with_weights_from_each_window():
+    nets = ("mlp", "ridge", "ensemble_mean", "ensemble_attention")
+    found = followed(history(), nets)
+    assert list(found) == [MODEL_ID, *nets]
+    alone = tracks()
+    for name in ("mlp", "ridge"):
+        for one, same in zip(found[name], alone[name], strict=True):
+            assert (one.point_e5 == same.point_e5).all()
+    for column in range(len(AHEAD)):
+        members = np.stack([found[name][column].point_e5 for name in ("mlp", "ridge")])
+        for way in ("ensemble_mean", "ensemble_attention"):
+            point_e5 = found[way][column].point_e5
+            assert (point_e5 >= members.min(axis=0) - 1).all()
+            assert (point_e5 <= members.max(axis=0) + 1).all()
+        assert np.abs(found["ensemble_mean"][column].point_e5 - members.mean(axis=0)).max() <= 1.0
+
+
+def test_an_ensemble_never_looks_ahead():
+    nets = ("mlp", "ridge", "ensemble_attention")
+    changed = START + 300
+    before = followed(history(), nets)
+    after = followed(history(replaced_after(BARS, changed, 3)), nets)
+    for one, other in zip(before["ensemble_attention"], after["ensemble_attention"], strict=True):
+        seen = changed - START
+        assert (one.point_e5[:seen] == other.point_e5[:seen]).all()
+        assert (one.point_e5[seen:] != other.point_e5[seen:]).any()
     with pytest.raises(ConfigError, match="0 windows"):
         Settings(folds=0)
