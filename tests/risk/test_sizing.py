@@ -1,9 +1,12 @@
+import math
+from fractions import Fraction
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.values import default_instrument
-from risk.sizing import METHODS, SizingSettings, size_e2
+from bus.values import LARGEST, Side, default_instrument
+from risk.sizing import METHODS, SizingSettings, size_e2, stop_distance_e5
 from tests.harness.books import entry
 
 EURUSD = default_instrument("EURUSD")
@@ -68,3 +71,80 @@ def test_size_is_a_possible_volume_and_never_grows_with_less_coverage(method, eq
 def test_measured_coverage_scales_last():
     assert size(SizingSettings(method="fixed", fixed_lots_e2=10), multiplier_ppm=250_000) == 200_000
     assert size(SizingSettings(method="fixed", fixed_lots_e2=1), multiplier_ppm=500_000) == 0
+
+
+def test_one_unit_of_equity_and_a_price_of_one_point_are_sized_like_any_other():
+    tiny = SizingSettings(method="fixed", fixed_lots_e2=1)
+    assert size(tiny, equity=1) == size(tiny, price_e5=1) == 100_000
+    for nothing in ({"equity": 0}, {"equity": -1}, {"price_e5": 0}, {"price_e5": -1}):
+        assert size(tiny, **nothing) == 0
+    for rate_e8, wanted in ((0, 0), (-1, 0), (1, 100_000)):
+        found = size_e2(entry(), tiny, EURUSD, equity=1, price_e5=1, rate_e8=rate_e8, money_digits=2,
+                        multiplier_ppm=1_000_000)  # fmt: skip
+        assert found == wanted
+
+
+def test_the_smallest_edge_sizes_and_none_does_not():
+    kelly = SizingSettings(method="kelly", risk_pct_e2=10_000, max_pct_equity=200_000, kelly_fraction_pct=100)
+    rich = {"equity": 10**12}
+    assert size(kelly, entry(edge_e5=1), **rich) > 0
+    assert size(kelly, entry(edge_e5=0), **rich) == size(kelly, entry(edge_e5=-1), **rich) == 0
+
+
+def test_a_stop_at_a_price_of_one_point_is_a_stop():
+    assert stop_distance_e5(entry(stop_loss_e5=1), 120_008) == 120_007
+    assert stop_distance_e5(entry(stop_loss_e5=0), 120_008) == 0
+    assert stop_distance_e5(entry(stop_loss_e5=120_008), 120_008) == 0
+    assert stop_distance_e5(entry(stop_loss_e5=120_009), 120_008) == 0
+    assert stop_distance_e5(entry(side=Side.SELL, stop_loss_e5=120_009), 120_008) == 1
+
+
+def down(value, step):
+    return math.floor(value / step) * step
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    method=st.sampled_from(METHODS),
+    equity=st.integers(1, 10**13),
+    price_e5=st.integers(2, 3 * 10**7),
+    rate_e8=st.integers(1, 10**10),
+    distance=st.integers(1, 3_000),
+    scale=st.integers(1, 2_000),
+    edge=st.integers(1, 500),
+    share=st.integers(1, 10_000),
+    cap=st.integers(1, 2_000),
+    ppm=st.integers(1, 1_000_000),
+)
+def test_the_volume_is_what_fractions_give_rounded_down_where_money_and_volumes_are_whole(
+    method, equity, price_e5, rate_e8, distance, scale, edge, share, cap, ppm
+):
+    """No float anywhere: beyond 2**53 a float would already be another number."""
+    chosen = SizingSettings(method=method, fixed_lots_e2=share, risk_pct_e2=share, volatility_pct_e2=share,
+                            kelly_fraction_pct=1 + share % 100, max_pct_equity=cap)  # fmt: skip
+    stop = price_e5 - distance
+    intent = entry(stop_loss_e5=max(stop, 0), scale_e5=scale, edge_e5=edge)
+    found = size_e2(intent, chosen, EURUSD, equity=equity, price_e5=price_e5, rate_e8=rate_e8, money_digits=2,
+                    multiplier_ppm=ppm)  # fmt: skip
+
+    def carried(money, move_e5):
+        """Units (in 1/100) for which a move is worth the money (cents)."""
+        per_unit = Fraction(move_e5, 10**5) * Fraction(rate_e8, 10**8) * 100
+        return math.floor(money / per_unit * 100)
+
+    at_risk = carried(down(Fraction(equity * share, 10_000), 1), distance) if stop > 0 else 0
+    if method == "fixed":
+        volume = share * EURUSD.lot_e2 // 100
+    elif method == "percent":
+        volume = at_risk
+    elif method == "volatility":
+        volume = carried(down(Fraction(equity * share, 10_000), 1), scale)
+    else:
+        fraction = Fraction(edge * price_e5, scale * scale) * Fraction(1 + share % 100, 100)
+        volume = min(carried(math.floor(equity * fraction), price_e5), at_risk)
+    if method != "fixed":
+        volume = min(volume, carried(down(Fraction(equity * cap, 100), 1), price_e5))
+    volume = min(math.floor(Fraction(volume * ppm, 1_000_000)), LARGEST)
+    volume = down(volume, EURUSD.step_volume_e2)
+    assert found == (volume if volume >= EURUSD.min_volume_e2 else 0)
+    assert type(found) is int
