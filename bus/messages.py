@@ -752,6 +752,42 @@ class RunEnded(Message, frozen=True, kw_only=True):
     ts_init_ns: int
 
 
+# --- alerts ----------------------------------------------------------------------------------------------------
+
+
+class AlertRaised(Message, frozen=True, kw_only=True):
+    """Something is as it should not be. Produced by risk.alerts, told once a breach; in journals by the core alone.
+
+    `rule` and `subject` are its key: of one key one is open at a time. `severity` is `info`, `warning` or `critical`;
+    `value` is what was met, `limit` what is allowed, `advice` what to do. `size_ppm` is what entries of the subject are
+    multiplied by, in millionths, while it is open: below 1,000,000 the core says it, and it is a decision.
+    """
+
+    rule: str
+    subject: str
+    severity: str
+    value: str
+    limit: str
+    advice: str
+    ts_init_ns: int
+    size_ppm: int = 1_000_000
+
+
+class AlertCleared(Message, frozen=True, kw_only=True):
+    """What an alert told of is over. Produced by risk.alerts, once an alert; in journals by the core alone.
+
+    `ts_raised_ns` is the time of the `AlertRaised` of the same rule and subject; its severity is repeated.
+    """
+
+    rule: str
+    subject: str
+    severity: str
+    value: str
+    limit: str
+    ts_raised_ns: int
+    ts_init_ns: int
+
+
 AnyMessage = (
     Quote
     | Bar
@@ -796,6 +832,8 @@ AnyMessage = (
     | RunStarted
     | RunResumed
     | RunEnded
+    | AlertRaised
+    | AlertCleared
 )
 """The tagged union that the codec encodes and decodes."""
 

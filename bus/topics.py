@@ -71,6 +71,7 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
             m.LinkChanged,
         ),
     ),
+    "alert": (Lane.FACTS, (m.AlertRaised, m.AlertCleared)),
 }
 
 TOPICS = tuple(_TABLE)
