@@ -1,0 +1,220 @@
+"""How much of each limit is in use, told near the limit and at it.
+
+Theory of operation. `USES` lists functions from the book and the policy to `LimitUse`: the share of a limit that is in
+use. Losses are looked at with every quote while a position is open, the rest when an order, a fact or a second passes.
+A limit is told at `limit_warning_pct` and at 100 %, each once a breach.
+
+To let another limit be watched: write a function here, or anywhere in the room, and give it a line in USES.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from bus.messages import (
+    AccountSnapshot,
+    BalanceMoved,
+    ClockTick,
+    ForeignChanged,
+    HaltLifted,
+    OrderCancelled,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    Quote,
+    SubmitOrder,
+    SwapCharged,
+)
+from risk.alerts.rule import Context, Reading, Rule
+from risk.book import Book
+from risk.policy import Policy
+
+_PPM = 1_000_000
+_PCT_E2 = 10_000
+
+
+class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit, the share of it that is in use (1,000,000 = all of it), and both in words.
+
+    `name` is the rule's name in `risk.limits`, with a symbol behind it where there is one a symbol.
+    """
+
+    name: str
+    used_ppm: int
+    value: str
+    limit: str
+
+
+Uses = Callable[[Book, Policy, int], Iterable[LimitUse]]
+
+
+def _loss(name: str, reference: int, equity: int, limit_e2: int) -> Iterable[LimitUse]:
+    if limit_e2 and reference > 0:
+        lost = reference - equity
+        yield LimitUse(
+            name=name,
+            used_ppm=max(0, lost * _PCT_E2 * _PPM // (reference * limit_e2)),
+            value=f"{lost * 100 / reference:.2f} % of {reference} lost",
+            limit=f"{limit_e2 / 100:.2f} %",
+        )
+
+
+def losses(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:  # noqa: ARG001 (the shape of Uses)
+    """Daily loss and trailing drawdown, on floating equity."""
+    yield from _loss("daily_loss", book.day_start_equity, book.equity, policy.daily_loss_pct_e2)
+    yield from _loss("trailing_drawdown", book.peak_equity, book.equity, policy.trailing_drawdown_pct_e2)
+
+
+def _share(name: str, value: int, equity: int, limit_pct: int) -> Iterable[LimitUse]:
+    if limit_pct:
+        yield LimitUse(
+            name=name,
+            used_ppm=value * 100 * _PPM // (equity * limit_pct),
+            value=f"{value * 100 / equity:.1f} % of equity",
+            limit=f"{limit_pct} % of equity",
+        )
+
+
+def holdings(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:  # noqa: ARG001 (the shape of Uses)
+    """Position size a symbol, exposure, leverage and margin, every entry at work counted as filled.
+
+    Nothing where something held cannot be valued, or no equity is left: then nothing new is risked either.
+    """
+    equity = book.equity
+    if equity <= 0:
+        return
+    gross = net = margin = 0
+    for symbol, sides in book.worst_case_e2().items():
+        mid_e5 = book.marks.mid_e5(symbol) if symbol in book.instruments else None
+        scale = book.marks.scale_of(symbol) if symbol in book.instruments else None
+        if mid_e5 is None or scale is None:
+            return
+        values = [-(-volume_e2 * mid_e5 * scale[1] // scale[2]) for volume_e2 in sides]
+        larger = max(values)
+        gross += sum(values)
+        net += larger
+        margin += -(-larger // book.leverage_of(symbol))
+        yield from _share(f"position_size {symbol}", larger, equity, policy.max_position_pct_equity)
+    yield from _share("exposure", gross, equity, policy.max_exposure_pct_equity)
+    yield from _share("leverage", net, equity, policy.max_leverage_pct)
+    if policy.min_free_margin_pct:
+        yield from _share("margin", margin, equity, 100 - policy.min_free_margin_pct)
+
+
+def order_rate(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:
+    """Orders in the last minute."""
+    limit = policy.max_orders_per_minute
+    if limit:
+        sent = book.orders_in_last_minute(now_ns)
+        yield LimitUse(
+            name="order_rate",
+            used_ppm=sent * _PPM // limit,
+            value=f"{sent} orders in the last minute",
+            limit=f"{limit} a minute",
+        )
+
+
+USES: tuple[tuple[Uses, bool], ...] = ((losses, True), (holdings, False), (order_rate, False))
+"""Every function with whether a price alone can change its answer so much that every quote is looked at."""
+
+
+def limit_uses(book: Book, policy: Policy, now_ns: int, *, at_quote: bool = False) -> list[LimitUse]:
+    """How much of each limit is in use; with `at_quote` only what every quote is looked at for."""
+    return [use for uses, every in USES if every or not at_quote for use in uses(book, policy, now_ns)]
+
+
+class _Limits:
+    """Holds the limits' use against a share of them."""
+
+    hears: tuple[type[Any], ...] = (
+        Quote,
+        ClockTick,
+        SubmitOrder,
+        OrderFilled,
+        OrderRejected,
+        OrderCancelled,
+        OrderExpired,
+        SwapCharged,
+        AccountSnapshot,
+        BalanceMoved,
+        ForeignChanged,
+        HaltLifted,
+    )
+    name: str
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def on(self, message: Any, context: Context) -> Iterable[Reading]:
+        """Look at every limit that the message may have moved; a symbol that is held no more uses nothing."""
+        book, policy = context.book, context.policy
+        at_quote = type(message) is Quote
+        if book is None or policy is None or book.balance is None or (at_quote and not book.at_risk):
+            return ()
+        uses = limit_uses(book, policy, context.now_ns, at_quote=at_quote)
+        readings = [self._reading(use, context) for use in uses]
+        if not at_quote:
+            there = {use.name for use in uses}
+            gone = sorted(self._seen - there)
+            readings += [Reading(subject=name, breached=False, value="nothing in use", limit="") for name in gone]
+            self._seen = there
+        return readings
+
+    def bound_ppm(self, context: Context) -> int:
+        """From which share of a limit on it is told."""
+        raise NotImplementedError
+
+    def _reading(self, use: LimitUse, context: Context) -> Reading:
+        bound = self.bound_ppm(context)
+        clear = use.used_ppm * 100 < bound * context.settings.clear_pct
+        return Reading(
+            subject=use.name,
+            breached=True if use.used_ppm >= bound else False if clear else None,
+            value=f"{use.used_ppm / 1e4:.1f} % in use: {use.value}",
+            limit=use.limit,
+        )
+
+
+class LimitNear(_Limits):
+    """A limit is nearly used up."""
+
+    name = "limit_near"
+    severity = "warning"
+    why = "A limit is used up to the share at which it is told."
+    advice = "expect refusals or a halt soon; reduce by hand only if you must"
+
+    def bound_ppm(self, context: Context) -> int:
+        """The share that is set."""
+        return context.settings.limit_warning_pct * 10_000
+
+
+class LimitReached(_Limits):
+    """A limit is used up."""
+
+    name = "limit_reached"
+    severity = "critical"
+    why = "A limit is used up: entries are refused, and where it is a loss a halt latches."
+    advice = "look at open positions now; a loss limit needs an operator who resumes"
+
+    def bound_ppm(self, context: Context) -> int:  # noqa: ARG002 (its sibling's shape)
+        """All of it."""
+        return _PPM
+
+
+class Books:
+    """The account that the alerts keep contradicts itself."""
+
+    name = "books"
+    severity = "critical"
+    why = "The account that is kept for the alerts contradicts itself, so limits are watched no more."
+    advice = "run `plimsoll replay`; the core keeps its own account and stops by itself where that one breaks"
+    hears: tuple[type[Any], ...] = (ClockTick, OrderFilled, AccountSnapshot)
+
+    def on(self, message: Any, context: Context) -> Iterable[Reading]:  # noqa: ARG002 (the protocol's shape)
+        """Say how it broke."""
+        if context.broken:
+            yield Reading(subject="account", breached=True, value=context.broken, limit="books that agree")
+
+
+RULES: tuple[type[Rule], ...] = (LimitNear, LimitReached, Books)
