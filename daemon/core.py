@@ -20,6 +20,8 @@ from bus.calendar import market_open
 from bus.errors import ConfigError, InvariantBroken
 from bus.messages import (
     AccountSnapshot,
+    AlertCleared,
+    AlertRaised,
     AmendProtection,
     AnyMessage,
     BalanceMoved,
@@ -66,6 +68,7 @@ from bus.values import NS_PER_S
 from daemon.coreview import CoreView
 from daemon.market import Counters, Market
 from daemon.succession import Succession
+from risk.alerts.cost import CostPolicy, CostWatch, reduced_ppm
 from risk.book import Book
 from risk.gate import review
 from risk.halt import Halts
@@ -88,6 +91,8 @@ DECISIONS = (
     HaltLifted,
     ModelPromoted,
     ModelRolledBack,
+    AlertRaised,
+    AlertCleared,
 )
 """The messages that `decisions_sha256` covers: everything the core decides, nothing it merely repeats."""
 
@@ -123,6 +128,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         conversion: symbols that are there to convert money, and are not traded.
         data: fingerprint of the input data in modes that run on recorded data; says that a resumed run is the same.
         swap: when a new model may trade, and when it must stop.
+        cost: when trading costs too much, and what that does to size; None = nothing.
     """
 
     risk: Policy = Policy()
@@ -133,6 +139,7 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     conversion: tuple[str, ...] = ()
     data: str = ""
     swap: SwapPolicy = SwapPolicy()
+    cost: CostPolicy | None = None
 
 
 class _ExitTried(msgspec.Struct, gc=False):
@@ -158,6 +165,7 @@ class Core:
         self._leaving = False
         self._entering: dict[str, Intent] = {}
         self._intents = 0
+        self._costs: CostWatch | None = None
         self._handlers: Mapping[type[AnyMessage], Callable[..., Sequence[AnyMessage]]] = {RunStarted: self._on_start}
 
     # --- the function ------------------------------------------------------------------------------------------
@@ -203,6 +211,8 @@ class Core:
             instruments=run.instruments,
         )
         self.halts = Halts()
+        if settings.cost is not None and settings.cost.enabled:
+            self._costs = CostWatch(settings.cost, settings.slippage_allowance_e5)
         self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
         self._markets = {
@@ -401,6 +411,8 @@ class Core:
             intent_id = f"{self._started().run_id}-{self._intents}"
             intent = msgspec.structs.replace(wanted, intent_id=intent_id, ts_init_ns=self.now_ns)
             out.append(intent)
+            if self._costs is not None:
+                out.extend(self._costs.aged(intent.symbol, self.now_ns))
             answer = review(
                 intent,
                 self.book,
@@ -415,14 +427,19 @@ class Core:
             )
             if isinstance(answer, SubmitOrder):
                 self.book.sent(answer, self.now_ns, intent.horizon)
+                if self._costs is not None:
+                    quote = self.book.quotes.get(answer.symbol)
+                    self._costs.sent(answer, quote, self.book.instruments[answer.symbol])
                 if not answer.position_id and not largest_e2:
                     remember(self._entering, intent_id, intent, ENTRIES_REMEMBERED)
                 self._watch()
             out.append(answer)
 
     def _size_multiplier(self, intent: Intent) -> int:
+        """What is left of a size by measured coverage and by measured cost, in millionths."""
         market = self._markets.get(intent.symbol)
-        return market.size_multiplier_ppm(intent.model_id, intent.horizon) if market else 1_000_000
+        coverage_ppm = market.size_multiplier_ppm(intent.model_id, intent.horizon) if market else 1_000_000
+        return coverage_ppm if self._costs is None else reduced_ppm(coverage_ppm, self._costs.size_ppm(intent.symbol))
 
     def _exit(self, position_id: str, reason: str, out: list[AnyMessage]) -> None:
         """Close a position on the core's own account, unless a close is on its way."""
@@ -450,6 +467,8 @@ class Core:
         if isinstance(fact, OrderRejected):
             self._halve(fact, sent_e2, out)
         if isinstance(fact, OrderFilled):
+            if self._costs is not None:
+                out.extend(self._costs.filled(fact, self.book.marks.value))
             if fact.closing:
                 self._exit_tried.pop(fact.position_id, None)
             self._guard(out)  # an entry that was in flight when all was flattened is closed here
