@@ -1,0 +1,1 @@
+"""The channels, one file each; `adapters.notify.contract` says what such a file holds."""
