@@ -16,6 +16,7 @@ from bus.messages import AnyMessage, ModelAdmitted, RunStarted
 from bus.series import BarSeries
 from bus.values import NS_PER_MS, NS_PER_S, PRICE_SCALE, Instrument, quote_to_account_rate_e8
 from daemon import marketdata
+from daemon.alerting import alerting
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
 from daemon.engine import Engine, Watch
@@ -86,8 +87,12 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         )
 
     status = Status(progress_total=data.trade_quote_count(), pace=_pace(options.speed), run=run.name)
-    watch: list[Watch] = [status.watch]
-    async with forecasting(config, artifacts, console) as inference:
+    told_to = recorded[-1].seq if recorded else 0
+    async with (
+        alerting(config, state, run, mode="paper", told_to=told_to, note=note) as alerts,
+        forecasting(config, artifacts, console) as inference,
+    ):
+        watch: list[Watch] = [status.watch, alerts.watch]
         status.inference = inference.figures
         if inference.bus is not None:
             watch.append(Distributor(inference.bus, console).watch)
@@ -227,6 +232,7 @@ def opening_messages(
         forecast_deadline_ns=config.forecast.deadline_s * NS_PER_S,
         data=f"{data.description} [{data.fingerprint}-{_simulation(config)}-{seed}]",
         swap=config.swap,
+        cost=config.alerts.cost,
     )
     start_ns = data.split.calibrate_end_ns
     started = RunStarted(

@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import auth, ctrader, data, machine, models, probe, records, trading
+from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, records, trading
 from daemon.commands import forecast as forecasting
 from daemon.commands import validate as validation
 from daemon.commands.common import EXIT_FAILED
@@ -58,6 +58,7 @@ for command in (
     probe.ctrader_group,
     data.data_group,
     auth.auth_group,
+    alerts.alerts_group,
     machine.doctor,
     machine.config_group,
 ):

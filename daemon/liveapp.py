@@ -24,6 +24,7 @@ from bus.errors import ConfigError, DataError, InvariantBroken, Refused
 from bus.messages import AnyMessage, RunStarted
 from bus.values import NS_PER_MS, NS_PER_S
 from daemon.access import credentials, server_of
+from daemon.alerting import alerting
 from daemon.app import spread_model
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
@@ -93,12 +94,15 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
             for symbol, sides in venue.depth().items()
         }
         status.margin = lambda: _margin(venue)
-        watch: list[Watch] = [status.watch]
         artifacts = [artifact for loaded in models for artifact in loaded.artifacts]
-        said = [record.message for record in read(run.journal)] if resumed else []
+        said = [record.message for record in read(run.journal)] if resumed else []  # records count from 1
         if resumed:  # who speaks in it is asked again; what was published meanwhile comes in as while it runs
             artifacts = serving(registry, members_of(said), period_ns, note)
-        async with forecasting(config, artifacts, console, live=True) as inference:
+        async with (
+            alerting(config, state, run, mode=mode, told_to=len(said), note=note) as alerts,
+            forecasting(config, artifacts, console, live=True) as inference,
+        ):
+            watch: list[Watch] = [status.watch, alerts.watch]
             status.inference = inference.figures
             if inference.bus is not None:
                 watch.append(Distributor(inference.bus, console).watch)
@@ -322,6 +326,7 @@ def opening_messages(
         conversion=terms.others,
         data=_origin(mode, terms),
         swap=config.swap,
+        cost=config.alerts.cost,
     )
     admitted = [message for loaded in models for message in admissions(loaded, ts_init_ns=now_ns)]
     started = RunStarted(

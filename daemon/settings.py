@@ -8,10 +8,17 @@ from msgspec import Meta
 
 from adapters.exchange.model import ExecutionModel
 from adapters.history.clocks import check_clock
+from adapters.notify.channels.email import Settings as EmailSettings
+from adapters.notify.channels.log import Settings as LogSettings
+from adapters.notify.channels.slack import Settings as SlackSettings
+from adapters.notify.channels.telegram import Settings as TelegramSettings
+from adapters.notify.channels.webhook import Settings as WebhookSettings
 from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
 from models.defaults import ARCHITECTURES
 from models.signing import Trust
+from risk.alerts import AlertSettings, check_off
+from risk.alerts.cost import CostPolicy
 from risk.policy import Policy
 from risk.promotion import SwapPolicy
 from risk.sizing import SizingSettings
@@ -244,6 +251,40 @@ class ReportSection(Section, frozen=True, kw_only=True):
     folder: str = ""
 
 
+class AlertsSection(AlertSettings, frozen=True, kw_only=True):
+    """What is an alert (see `AlertSettings`), and who is told. No secret stands in this file.
+
+    Attributes:
+        enabled: whether anybody is told at all.
+        paper: whether channels other than the log are told of paper days.
+        cost: when trading costs too much, and what that does to size.
+        log: a line here, and one in the run's folder.
+        webhook: any receiver of JSON, signed.
+        slack: an incoming webhook.
+        telegram: a bot and a chat.
+        email: an SMTP server.
+    """
+
+    enabled: bool = True
+    paper: bool = False
+    cost: CostPolicy = CostPolicy()
+    log: LogSettings = LogSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    slack: SlackSettings = SlackSettings()
+    telegram: TelegramSettings = TelegramSettings()
+    email: EmailSettings = EmailSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse impossible bounds, and rules that do not exist."""
+        self.check()
+        check_off(self.off)
+
+    @property
+    def bounds(self) -> AlertSettings:
+        """The rules' part."""
+        return AlertSettings(**{name: getattr(self, name) for name in AlertSettings.__struct_fields__})
+
+
 class CTraderSection(Section, frozen=True, kw_only=True):
     """The broker: the application that asks, and where its tokens rest. No secret stands in this file.
 
@@ -320,6 +361,7 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()
     report: ReportSection = ReportSection()
+    alerts: AlertsSection = AlertsSection()
     ctrader: CTraderSection = CTraderSection()
     instruments: dict[str, Instrument] = {}
     profile: str = "dev"
