@@ -4,6 +4,7 @@ The message id is the notice's, so a mail that went out twice is one mail to mos
 passed on: it may repeat what it was told. A code of 5xx is final, as RFC 5321 (4.2.1) has it.
 """
 
+import contextlib
 import email.utils
 from email.message import EmailMessage
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from adapters.notify.secrets import is_loopback, secret, tls_context
 from bus.errors import ConfigError
 
 NAME = "email"
+_STEP_S, _GOODBYE_S = 10.0, 2.0
 _ADDRESS = r"^[^@\s<>,;:\"]{1,64}@[A-Za-z0-9.-]{1,253}$"
 Address = Annotated[str, Meta(pattern=_ADDRESS)]
 
@@ -63,27 +65,35 @@ class _Email:
         import aiosmtplib
 
         own = self._settings
+        client = aiosmtplib.SMTP(
+            hostname=own.host,
+            port=own.port,
+            username=own.user or None,
+            password=self._password.reveal() or None,
+            use_tls=own.security == "tls",
+            start_tls=own.security == "starttls",
+            tls_context=None if own.security == "none" else self._tls,
+            local_hostname="plimsoll",
+            timeout=_STEP_S,
+        )
         try:
-            await aiosmtplib.send(
-                self._message(notice),
-                sender=own.sender,
-                recipients=list(own.recipients),
-                hostname=own.host,
-                port=own.port,
-                username=own.user or None,
-                password=self._password.reveal() or None,
-                use_tls=own.security == "tls",
-                start_tls=own.security == "starttls",
-                tls_context=None if own.security == "none" else self._tls,
-                local_hostname="plimsoll",
+            await client.connect()
+            refused, _ = await client.send_message(
+                self._message(notice), sender=own.sender, recipients=list(own.recipients)
             )
+            with contextlib.suppress(aiosmtplib.SMTPException, OSError):  # it has the mail, whatever it says to that
+                await client.quit(timeout=_GOODBYE_S)
         except aiosmtplib.SMTPResponseException as error:
             raise Undelivered(f"SMTP {error.code}", final=error.code >= 500) from None
         except aiosmtplib.SMTPRecipientsRefused as error:
             codes = sorted({each.code for each in error.recipients})
-            raise Undelivered(f"SMTP {codes} for every recipient", final=codes[0] >= 500) from None
+            raise Undelivered(f"SMTP {codes[0]} for every recipient", final=codes[0] >= 500) from None
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise Undelivered(f"the SMTP server cannot be used ({type(error).__name__})") from None
+        finally:
+            client.close()  # at once: the library's own way out waits for an answer
+        if refused:
+            raise Undelivered(f"refused for {len(refused)} of {len(own.recipients)} recipients", final=True)
 
     def _message(self, notice: Notice) -> EmailMessage:
         message = EmailMessage()
