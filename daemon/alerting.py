@@ -131,12 +131,12 @@ class Alerting:
         """The run ended by an error, which for the journal's is an `OSError`."""
         rule = "journal" if isinstance(error, OSError) else "stopped"
         words = f"{type(error).__name__}: {error}"
-        self.seen(rule, Reading(subject="run", breached=True, value=words, limit="a run that goes on"))
+        self.seen(rule, Reading(subject="run", breached=True, words=lambda: (words, "a run that goes on")))
 
     def _give_up(self, seq: int, error: Exception) -> None:
         self.failed = f"record {seq}: {type(error).__name__}: {error}"
         words = f"alerts of this run have stopped at {self.failed}"
-        self.seen("stopped", Reading(subject="alerts", breached=True, value=words, limit="alerts that go on"))
+        self.seen("stopped", Reading(subject="alerts", breached=True, words=lambda: (words, "alerts that go on")))
 
     def _tell(self, said: Sequence[Said]) -> None:
         for each in said:

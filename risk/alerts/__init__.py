@@ -26,6 +26,7 @@ GROUPS = (execution, cost, limits, measured, operation)
 RULES: tuple[type[Rule], ...] = tuple(rule for group in GROUPS for rule in group.RULES)
 
 Said = AlertRaised | AlertCleared
+_SAID = (AlertRaised, AlertCleared)
 _NOTHING: tuple[Said, ...] = ()
 
 
@@ -69,11 +70,9 @@ class Alerts:
         """Take in the journal's next message, input or output, and say what it raises and clears."""
         context = self.context
         context.on(message)
-        if isinstance(message, AlertRaised | AlertCleared):
-            return self._as_said(message)
         hearing = self._hearing.get(type(message))
         if hearing is None:
-            return _NOTHING
+            return self._as_said(message) if isinstance(message, _SAID) else _NOTHING
         out: list[Said] = []
         for rule in hearing:
             for reading in rule.on(message, context):
@@ -104,12 +103,13 @@ class Alerts:
         key = (rule.name, reading.subject)
         alert = self.open.get(key)
         if reading.breached and alert is None:
+            value, limit = reading.words()
             alert = AlertRaised(
                 rule=rule.name,
                 subject=reading.subject,
                 severity=rule.severity,
-                value=reading.value,
-                limit=reading.limit,
+                value=value,
+                limit=limit,
                 advice=rule.advice,
                 ts_init_ns=now_ns,
             )
@@ -117,12 +117,13 @@ class Alerts:
             out.append(alert)
         elif reading.breached is False and alert is not None:
             del self.open[key]
+            value, limit = reading.words()
             cleared = AlertCleared(
                 rule=rule.name,
                 subject=reading.subject,
                 severity=alert.severity,
-                value=reading.value,
-                limit=reading.limit or alert.limit,
+                value=value,
+                limit=limit or alert.limit,
                 ts_raised_ns=alert.ts_init_ns,
                 ts_init_ns=now_ns,
             )

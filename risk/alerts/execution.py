@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from bus.messages import (
     OrderAccepted,
     OrderCancelled,
@@ -18,6 +20,7 @@ from bus.messages import (
 )
 from bus.values import OrderType
 from risk.alerts.rule import Context, Reading, Rule, graded
+from risk.alerts.settings import AlertSettings
 from risk.orders import remember
 
 _PPM = 1_000_000
@@ -71,8 +74,12 @@ class _Fills:
         bound = _bound_e12(meant, n, instrument.pip_e5 if instrument else 10, context)
         if bound is not None:
             met = slip * _PPM * _PPM // meant
-            value = f"{met / 1e10:.4f} % of the price" + (f", the mean of {n} fills" if n > 1 else "")
-            yield graded(symbol, met, bound, context.settings, value, f"{bound / 1e10:.4f} %")
+
+            def words() -> tuple[str, str]:
+                value = f"{met / 1e10:.4f} % of the price" + (f", the mean of {n} fills" if n > 1 else "")
+                return value, f"{bound / 1e10:.4f} %"
+
+            yield graded(symbol, met, bound, context.settings, words)
 
 
 class FillSlippage(_Fills):
@@ -90,6 +97,24 @@ class FillSlippage(_Fills):
             yield from self.reading(message.symbol, *slipped, 1, context)
 
 
+class _Window(msgspec.Struct):
+    """The newest fills (slippage and meant price) and their sums."""
+
+    fills: deque[tuple[int, int]]
+    slip: int = 0
+    meant: int = 0
+
+    def add(self, slip: int, meant: int, *, most: int) -> None:
+        """Take in a fill, and drop the oldest of more than so many."""
+        self.fills.append((slip, meant))
+        self.slip += slip
+        self.meant += meant
+        if len(self.fills) > most:
+            old_slip, old_meant = self.fills.popleft()
+            self.slip -= old_slip
+            self.meant -= old_meant
+
+
 class MeanSlippage(_Fills):
     """Fills that are far from where they were meant to be on average, by symbol."""
 
@@ -100,18 +125,17 @@ class MeanSlippage(_Fills):
 
     def __init__(self) -> None:
         super().__init__()
-        self._window: dict[str, deque[tuple[int, int]]] = {}
+        self._windows: dict[str, _Window] = {}
 
     def on(self, message: SubmitOrder | OrderFilled, context: Context) -> Iterable[Reading]:
         """Hold the mean of the newest fills against the bound, each weighed by its price."""
         slipped = self.slipped(message, context)
         if slipped is None:
             return
-        window = self._window.setdefault(message.symbol, deque(maxlen=context.settings.slippage_fills))
-        window.append(slipped)
-        if len(window) >= context.settings.slippage_from:
-            slip, meant = (sum(column) for column in zip(*window, strict=True))
-            yield from self.reading(message.symbol, slip, meant, len(window), context)
+        window = self._windows.setdefault(message.symbol, _Window(deque()))
+        window.add(*slipped, most=context.settings.slippage_fills)
+        if len(window.fills) >= context.settings.slippage_from:
+            yield from self.reading(message.symbol, window.slip, window.meant, len(window.fills), context)
 
 
 class Rejections:
@@ -133,6 +157,7 @@ class Rejections:
     def __init__(self) -> None:
         self._waiting: dict[str, None] = {}
         self._outcomes: deque[str] = deque()
+        self._rejected = 0
 
     def on(self, message: Any, context: Context) -> Iterable[Reading]:
         """Count the first thing that is told about each order."""
@@ -145,19 +170,20 @@ class Rejections:
         code = message.code if isinstance(message, OrderRejected) else ""
         if code == NOT_SENT:
             return
-        settings = context.settings
-        outcomes = self._outcomes
+        settings, outcomes = context.settings, self._outcomes
         outcomes.append(code)
+        self._rejected += bool(code)
         if len(outcomes) > settings.rejected_orders:
-            outcomes.popleft()
-        n = len(outcomes)
-        if n < settings.rejected_from:
-            return
-        codes = [each for each in outcomes if each]
-        most = max(sorted(set(codes)), key=codes.count) if codes else ""
-        value = f"{len(codes)} of {n} orders, {len(codes) * 100 / n:.1f} %" + (f", mostly {most}" if most else "")
-        limit = f"{settings.rejected_pct} %"
-        yield graded("orders", len(codes) * 100, n * settings.rejected_pct, settings, value, limit)
+            self._rejected -= bool(outcomes.popleft())
+        if len(outcomes) >= settings.rejected_from:
+            bound = len(outcomes) * settings.rejected_pct
+            yield graded("orders", self._rejected * 100, bound, settings, lambda: self._words(settings))
+
+    def _words(self, settings: AlertSettings) -> tuple[str, str]:
+        n = len(self._outcomes)
+        codes = [each for each in self._outcomes if each]
+        most = f", mostly {max(sorted(set(codes)), key=codes.count)}" if codes else ""
+        return f"{len(codes)} of {n} orders, {len(codes) * 100 / n:.1f} %{most}", f"{settings.rejected_pct} %"
 
 
 RULES: tuple[type[Rule], ...] = (FillSlippage, MeanSlippage, Rejections)

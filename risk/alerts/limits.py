@@ -8,7 +8,7 @@ To let another limit be watched: write a function here, or anywhere in the room,
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -26,7 +26,7 @@ from bus.messages import (
     SubmitOrder,
     SwapCharged,
 )
-from risk.alerts.rule import Context, Reading, Rule
+from risk.alerts.rule import Context, Reading, Rule, Words
 from risk.book import Book
 from risk.policy import Policy
 
@@ -35,15 +35,14 @@ _PCT_E2 = 10_000
 
 
 class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit, the share of it that is in use (1,000,000 = all of it), and both in words.
+    """A limit, the share of it that is in use (1,000,000 = all of it), and use and limit in words.
 
     `name` is the rule's name in `risk.limits`, with a symbol behind it where there is one a symbol.
     """
 
     name: str
     used_ppm: int
-    value: str
-    limit: str
+    words: Words
 
 
 Uses = Callable[[Book, Policy, int], Iterable[LimitUse]]
@@ -55,8 +54,7 @@ def _loss(name: str, reference: int, equity: int, limit_e2: int) -> Iterable[Lim
         yield LimitUse(
             name=name,
             used_ppm=max(0, lost * _PCT_E2 * _PPM // (reference * limit_e2)),
-            value=f"{lost * 100 / reference:.2f} % of {reference} lost",
-            limit=f"{limit_e2 / 100:.2f} %",
+            words=lambda: (f"{lost * 100 / reference:.2f} % of {reference} lost", f"{limit_e2 / 100:.2f} %"),
         )
 
 
@@ -71,8 +69,7 @@ def _share(name: str, value: int, equity: int, limit_pct: int) -> Iterable[Limit
         yield LimitUse(
             name=name,
             used_ppm=value * 100 * _PPM // (equity * limit_pct),
-            value=f"{value * 100 / equity:.1f} % of equity",
-            limit=f"{limit_pct} % of equity",
+            words=lambda: (f"{value * 100 / equity:.1f} % of equity", f"{limit_pct} % of equity"),
         )
 
 
@@ -110,8 +107,7 @@ def order_rate(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:
         yield LimitUse(
             name="order_rate",
             used_ppm=sent * _PPM // limit,
-            value=f"{sent} orders in the last minute",
-            limit=f"{limit} a minute",
+            words=lambda: (f"{sent} orders in the last minute", f"{limit} a minute"),
         )
 
 
@@ -144,7 +140,7 @@ class _Limits:
     name: str
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._told: set[str] = set()  # what stands at the bound or above, until it is well below
 
     def on(self, message: Any, context: Context) -> Iterable[Reading]:
         """Look at every limit that the message may have moved; a symbol that is held no more uses nothing."""
@@ -152,28 +148,36 @@ class _Limits:
         at_quote = type(message) is Quote
         if book is None or policy is None or book.balance is None or (at_quote and not book.at_risk):
             return ()
-        uses = limit_uses(book, policy, context.now_ns, at_quote=at_quote)
-        readings = [self._reading(use, context) for use in uses]
+        bound = self.bound_ppm(context)
+        readings: list[Reading] = []
+        there: set[str] = set()
+        if context.shared is None:
+            context.shared = limit_uses(book, policy, context.now_ns, at_quote=at_quote)
+        for use in cast("list[LimitUse]", context.shared):
+            there.add(use.name)
+            if use.used_ppm >= bound or use.name in self._told:
+                readings.append(self._reading(use, bound, context))
         if not at_quote:
-            there = {use.name for use in uses}
-            gone = sorted(self._seen - there)
-            readings += [Reading(subject=name, breached=False, value="nothing in use", limit="") for name in gone]
-            self._seen = there
+            gone = sorted(self._told - there)
+            readings += [Reading(subject=name, breached=False, words=lambda: ("nothing in use", "")) for name in gone]
+        self._told.difference_update(each.subject for each in readings if each.breached is False)
+        self._told.update(each.subject for each in readings if each.breached)
         return readings
 
     def bound_ppm(self, context: Context) -> int:
         """From which share of a limit on it is told."""
         raise NotImplementedError
 
-    def _reading(self, use: LimitUse, context: Context) -> Reading:
-        bound = self.bound_ppm(context)
+    @staticmethod
+    def _reading(use: LimitUse, bound: int, context: Context) -> Reading:
         clear = use.used_ppm * 100 < bound * context.settings.clear_pct
-        return Reading(
-            subject=use.name,
-            breached=True if use.used_ppm >= bound else False if clear else None,
-            value=f"{use.used_ppm / 1e4:.1f} % in use: {use.value}",
-            limit=use.limit,
-        )
+
+        def words() -> tuple[str, str]:
+            value, limit = use.words()
+            return f"{use.used_ppm / 1e4:.1f} % in use: {value}", limit
+
+        breached = True if use.used_ppm >= bound else False if clear else None
+        return Reading(subject=use.name, breached=breached, words=words)
 
 
 class LimitNear(_Limits):
@@ -214,7 +218,7 @@ class Books:
     def on(self, message: Any, context: Context) -> Iterable[Reading]:  # noqa: ARG002 (the protocol's shape)
         """Say how it broke."""
         if context.broken:
-            yield Reading(subject="account", breached=True, value=context.broken, limit="books that agree")
+            yield Reading(subject="account", breached=True, words=lambda: (context.broken, "books that agree"))
 
 
 RULES: tuple[type[Rule], ...] = (LimitNear, LimitReached, Books)

@@ -42,8 +42,10 @@ def state_reading(message: Any, states: frozenset[str] | None = None) -> Reading
     return Reading(
         subject=subject,
         breached=None if state in _UNSAID else bad,
-        value=" ".join(filter(None, (state, str(getattr(message, "value", ""))))),
-        limit=str(getattr(message, "limit", "")) or "ok",
+        words=lambda: (
+            " ".join(filter(None, (state, str(getattr(message, "value", ""))))),
+            str(getattr(message, "limit", "")) or "ok",
+        ),
     )
 
 
@@ -90,8 +92,10 @@ class Coverage:
         yield Reading(
             subject=subject,
             breached=fine if state in {CoverageState.OK, CoverageState.UNMEASURED} else True,
-            value=f"{tracker.covered} of {tracker.n} covered by {outcome.model_id}: {state}",
-            limit=f"{tracker.nominal_ppm / 1e4:.0f} %",
+            words=lambda: (
+                f"{tracker.covered} of {tracker.n} covered by {outcome.model_id}: {state}",
+                f"{tracker.nominal_ppm / 1e4:.0f} %",
+            ),
         )
 
 
@@ -144,15 +148,15 @@ class ForecastsMissing:
         symbol, most = message.symbol, context.settings.missed_forecasts
         if isinstance(message, CalibratedForecast):
             if message.active and self._missed.pop(symbol, None) is not None:
-                yield Reading(subject=symbol, breached=False, value="a forecast came", limit=f"{most} bars without")
+                yield Reading(subject=symbol, breached=False, words=lambda: ("a forecast came", f"{most} bars without"))
             return
         count, last = self._missed.get(symbol, (0, ""))
         if message.request_id != last:
             count += 1
         self._missed[symbol] = (count, message.request_id)
         if count >= most:
-            value = f"{count} bars without, the last: {message.reason}"
-            yield Reading(subject=symbol, breached=True, value=value, limit=f"{most} bars without")
+            last = f"{count} bars without, the last: {message.reason}"
+            yield Reading(subject=symbol, breached=True, words=lambda: (last, f"{most} bars without"))
 
 
 RULES: tuple[type[Rule], ...] = (Coverage, CoverageBlocked, Drift, ForecastsMissing)

@@ -21,6 +21,8 @@ from bus.values import NS_PER_MS
 from risk.alerts.rule import Context, Reading, Rule, Told
 from risk.alerts.settings import AlertSettings
 
+_NONE_UNANSWERED = "0 commands unanswered"
+
 CLOCK_QUOTES = 200
 """Quotes of which the quickest tells how far apart the clocks are at least."""
 
@@ -36,9 +38,8 @@ class Connection:
 
     def on(self, message: LinkChanged, context: Context) -> Iterable[Reading]:  # noqa: ARG002 (the protocol's shape)
         """Say whether it is up."""
-        yield Reading(
-            subject="venue", breached=not message.up, value=message.reason or "up", limit="a ready connection"
-        )
+        value = message.reason or ("up" if message.up else "lost")
+        yield Reading(subject="venue", breached=not message.up, words=lambda: (value, "a ready connection"))
 
 
 class Halted:
@@ -58,11 +59,12 @@ class Halted:
         if isinstance(message, HaltLatched):
             self._latched[message.rule] = None
             value = f"{message.level.name}: {message.value or message.reason}"
-            yield Reading(subject=message.rule, breached=True, value=value, limit=message.limit or "no halt")
+            limit = message.limit or "no halt"
+            yield Reading(subject=message.rule, breached=True, words=lambda: (value, limit))
             return
+        lifted = f"lifted by {message.operator}: {message.reason}"
         for rule in self._latched:
-            value = f"lifted by {message.operator}: {message.reason}"
-            yield Reading(subject=rule, breached=False, value=value, limit="no halt")
+            yield Reading(subject=rule, breached=False, words=lambda: (lifted, "no halt"))
         self._latched.clear()
 
 
@@ -88,13 +90,14 @@ class UnknownOutcome:
 
     def on(self, message: Any, context: Context) -> Iterable[Reading]:  # noqa: ARG002 (the protocol's shape)
         """Look at which symbols have such a command."""
-        if context.book is None:
+        if context.book is None or not (context.book.table.unknown or self._open):
             return
         counts = Counter(context.book.table.unknown.values())
-        for symbol in self._open.keys() - counts.keys():
-            yield Reading(subject=symbol, breached=False, value="answered", limit="0 commands unanswered")
+        for symbol in [each for each in self._open if each not in counts]:
+            yield Reading(subject=symbol, breached=False, words=lambda: ("answered", _NONE_UNANSWERED))
         for symbol, n in counts.items():
-            yield Reading(subject=symbol, breached=True, value=f"{n} unanswered", limit="0 commands unanswered")
+            words = (f"{n} unanswered", _NONE_UNANSWERED)
+            yield Reading(subject=symbol, breached=True, words=lambda words=words: words)
         self._open = dict.fromkeys(counts)
 
 
@@ -132,8 +135,8 @@ def clock_reading(subject: str, apart_ns: int, settings: AlertSettings) -> Readi
     bound_ns = settings.clock_offset_ms * NS_PER_MS
     met = abs(apart_ns)
     breached = True if met > bound_ns else False if met * 100 <= bound_ns * settings.clear_pct else None
-    value = f"{apart_ns / 1e6:+.0f} ms"
-    return Reading(subject=subject, breached=breached, value=value, limit=f"{settings.clock_offset_ms} ms")
+    words = (f"{apart_ns / 1e6:+.0f} ms", f"{settings.clock_offset_ms} ms")
+    return Reading(subject=subject, breached=breached, words=lambda: words)
 
 
 class ClockStepped(Told):
@@ -161,8 +164,7 @@ def disk_reading(subject: str, free_bytes: int, settings: AlertSettings) -> Read
     return Reading(
         subject=subject,
         breached=True if free_bytes < bound else False if clear else None,
-        value=f"{free_bytes / 1e6:.0f} MB free",
-        limit=f"{settings.disk_free_mb} MB",
+        words=lambda: (f"{free_bytes / 1e6:.0f} MB free", f"{settings.disk_free_mb} MB"),
     )
 
 

@@ -6,7 +6,7 @@ nothing else: that an alert is raised once a breach and cleared once is the fold
 what all rules share: the run's terms and an account of its own, folded from the journal like the core's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -56,13 +56,20 @@ _FACTS = (
 )
 
 
+Words = Callable[[], tuple[str, str]]
+"""What was met and what is allowed, put into words only where somebody is told."""
+
+
+_TIMELESS = (Bar, ForecastRequested)
+"""They tell no time of ours."""
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule found of one subject. `breached` None = between breach and all-clear: nothing changes."""
 
     subject: str
     breached: bool | None
-    value: str
-    limit: str
+    words: Words
 
 
 class _Decided(msgspec.Struct):
@@ -82,6 +89,7 @@ class Context:
         broken: how it did, in words; empty = it did not.
         repeated: whether the message at hand tells a deal that was told before.
         now_ns: the newest time that a message told.
+        shared: what one rule has worked out of the message at hand, for the next; None = nothing yet.
     """
 
     def __init__(self, settings: AlertSettings) -> None:
@@ -92,16 +100,18 @@ class Context:
         self.broken = ""
         self.repeated = False
         self.now_ns = 0
+        self.shared: Any = None
         self._deals: dict[str, None] = {}
 
     def on(self, message: AnyMessage) -> None:
         """Take in a message before the rules hear of it."""
-        if type(message) is OrderFilled:
+        self.shared = None
+        if isinstance(message, OrderFilled):
             self.repeated = message.deal_id in self._deals
             remember(self._deals, message.deal_id, None)
-        elif type(message) is RunStarted:
+        elif isinstance(message, RunStarted):
             self._start(message)
-        if not isinstance(message, Bar | ForecastRequested):  # they tell no time of ours
+        if not isinstance(message, _TIMELESS):
             self.now_ns = max(self.now_ns, message.ts_init_ns)
         if self.book is not None:
             try:
@@ -172,7 +182,7 @@ class Told:
         return ()
 
 
-def graded(subject: str, met: int, bound: int, settings: AlertSettings, value: str, limit: str) -> Reading:
+def graded(subject: str, met: int, bound: int, settings: AlertSettings, words: Words) -> Reading:
     """A reading of a figure that must not be above a bound, with the settings' hysteresis. Both of one unit, whole."""
     breached = True if met > bound else False if met * 100 <= bound * settings.clear_pct else None
-    return Reading(subject=subject, breached=breached, value=value, limit=limit)
+    return Reading(subject=subject, breached=breached, words=words)

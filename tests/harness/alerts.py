@@ -106,7 +106,7 @@ TIGHT = Policy(max_orders_per_minute=0, daily_loss_pct_e2=300, trailing_drawdown
 
 
 def _broken(breached):
-    return told("journal", Reading(subject="run", breached=breached, value="EIO", limit="none"))
+    return told("journal", Reading(subject="run", breached=breached, words=lambda: ("EIO", "none")))
 
 
 # rule -> (policy, what happens to raise exactly one alert of it, what happens to clear it; None = nothing clears it)
@@ -136,7 +136,7 @@ STORIES = {
     "disk": (TIGHT, [told("disk", disk_reading("/d", 10**8, BOUNDS))],
              [told("disk", disk_reading("/d", 2 * 10**9, BOUNDS))]),
     "journal": (TIGHT, [_broken(True)], None),
-    "stopped": (TIGHT, [told("stopped", Reading(subject="run", breached=True, value="x", limit="y"))], None),
+    "stopped": (TIGHT, [told("stopped", Reading(subject="run", breached=True, words=lambda: ("x", "y")))], None),
 }  # fmt: skip
 """None = the rule hears what another room announces; it has tests of its own."""
 

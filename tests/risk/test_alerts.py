@@ -334,7 +334,7 @@ def test_a_symbol_that_is_held_no_more_uses_nothing():
 
 def test_a_new_limit_plugs_in(monkeypatch):
     def var(book, policy, now_ns):
-        return [LimitUse(name="value_at_risk", used_ppm=900_000, value="2.7 %", limit="3 %")]
+        return [LimitUse(name="value_at_risk", used_ppm=900_000, words=lambda: ("2.7 %", "3 %"))]
 
     monkeypatch.setattr("risk.alerts.limits.USES", (*USES, (var, False)))
     said = play(Alerts(AlertSettings()), [*opening(), tick()])
@@ -361,7 +361,7 @@ def test_what_another_room_announces_is_taken_as_it_is(rule, breaches):
     context = Context(AlertSettings())
     for state in ("ok", "degraded", "blocked", "drifting"):
         (reading,) = rule.on(Told("EURUSD", state.upper(), "ridge", 4, "data", "31 %", "20 %"), context)
-        assert (reading.subject, reading.value, reading.limit) == ("EURUSD ridge data h4", f"{state} 31 %", "20 %")
+        assert (reading.subject, *reading.words()) == ("EURUSD ridge data h4", f"{state} 31 %", "20 %")
         assert reading.breached is (state in breaches)
     (reading,) = rule.on(Told("EURUSD", "unmeasured"), context)
     assert reading.breached is not True
