@@ -1,10 +1,11 @@
 """Alerts around a running shell: read the audit stream, look at the machine, tell people. Cannot reach the core.
 
-Theory of operation. `Alerting.watch` folds every message of the audit stream, those of a recovery included, so that
-what was raised before a restart is still raised after it. What stands in the journal from an earlier process was told
-by that process; what is still open is told once more (`open`), with the id that it had. A notice is handed to a thread
-of its own (`adapters.notify.postman`), whatever channels are. If the fold itself fails, that is told, and the run goes
-on without it: an error here must not cost a trade.
+Theory of operation. `Alerting.watch` notes every message of the audit stream, those of a recovery included, and folds
+them when the loop has its next turn: after the commands that followed from them have left, and never for long at a
+time. So what was raised before a restart is still raised after it. What stands in the journal from an earlier process
+was told by that process; what is still open is told once more (`open`), with the id that it had. A notice is handed to
+a thread of its own (`adapters.notify.postman`), whatever channels are. If the fold itself fails, that is told, and the
+run goes on without it: an error here must not cost a trade.
 
 Room on the disk and steps of the clock are looked at every so often; an error that ends a run is told on the way out.
 """
@@ -13,6 +14,7 @@ import asyncio
 import contextlib
 import shutil
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +32,11 @@ from daemon.state import Run, State
 from risk.alerts import Alerts, Reading
 from risk.alerts.operation import clock_reading, disk_reading
 
+MOST_WAITING = 20_000
+"""Messages that may wait for the fold; with more it catches up at once, for memory is bounded."""
+
 _LOOK_S = 10.0
+_TURN_S = 0.002
 
 Said = AlertRaised | AlertCleared
 
@@ -70,7 +76,15 @@ class Alerting:
     """The fold and what it is told from outside the journal."""
 
     def __init__(
-        self, section: AlertsSection, put: Callable[[Notice], None], *, run: str, mode: str, folder: Path, told_to: int
+        self,
+        section: AlertsSection,
+        put: Callable[[Notice], None],
+        *,
+        run: str,
+        mode: str,
+        folder: Path,
+        told_to: int,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Put it together.
 
@@ -81,6 +95,7 @@ class Alerting:
             mode: paper, demo or live.
             folder: whose disk is looked at.
             told_to: sequence number of the last record of an earlier process; 0 = there was none.
+            loop: whose turns are waited for; None = every message is folded at once.
         """
         self.failed = ""
         self._alerts = Alerts(section.bounds)
@@ -92,9 +107,35 @@ class Alerting:
         self._told_to = told_to
         self._again = told_to > 0
         self._wall_less_steady_ns = 0
+        self._loop = loop
+        self._waiting: deque[tuple[int, AnyMessage]] = deque()
+        self._coming = False
 
     def watch(self, seq: int, message: AnyMessage) -> None:
         """Read the audit stream; see `daemon.engine.Watch`. Raises nothing."""
+        self._waiting.append((seq, message))
+        if self._loop is None or len(self._waiting) > MOST_WAITING:
+            self.catch_up()
+        elif not self._coming:
+            self._coming = True
+            self._loop.call_soon(self._turn)
+
+    def catch_up(self) -> None:
+        """Fold all that waits."""
+        while self._waiting:
+            self._fold(*self._waiting.popleft())
+
+    def _turn(self) -> None:
+        """Fold what waits, for as long as a turn may take; then others have theirs."""
+        until_s = time.perf_counter() + _TURN_S
+        while self._waiting:
+            self._fold(*self._waiting.popleft())
+            if time.perf_counter() > until_s and self._loop is not None:
+                self._loop.call_soon(self._turn)
+                return
+        self._coming = False
+
+    def _fold(self, seq: int, message: AnyMessage) -> None:
         if self.failed:
             return
         if isinstance(message, RunStarted):
@@ -162,17 +203,20 @@ async def alerting(
     channels = open_channels(wanted, Place(folder=run.folder, note=note))
     postman = Postman(lambda: Outbox(channels, dead_letters(state)))
     postman.start()
-    alerts = Alerting(section, postman.put, run=run.name, mode=mode, folder=state.folder, told_to=told_to)
+    alerts = Alerting(section, postman.put, run=run.name, mode=mode, folder=state.folder, told_to=told_to,
+                      loop=asyncio.get_running_loop())  # fmt: skip
     looking = asyncio.create_task(_look(alerts), name="alerts: disk and clock")
     try:
         yield alerts
     except ConfigError:
         raise
     except Exception as error:
+        alerts.catch_up()
         alerts.ended_by(error)
         raise
     finally:
         looking.cancel()
+        alerts.catch_up()
         await asyncio.to_thread(postman.close)
         undelivered = sum(each.dead for each in postman.counters.values())
         if undelivered:

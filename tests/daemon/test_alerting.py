@@ -131,6 +131,39 @@ def test_a_day_that_is_taken_up_again_tells_the_rest_and_nothing_twice(tmp_path)
     assert ids == [each.id for each in all_of_it]
 
 
+def test_nothing_is_folded_before_the_loop_has_its_turn_and_no_turn_is_long(tmp_path):
+    async def story():
+        notices, turns = [], 0
+        loop = asyncio.get_running_loop()
+        alerts = Alerting(AlertsSection(), notices.append, run="1", mode="demo", folder=tmp_path, told_to=0, loop=loop)
+        feed(alerts, [*STORY, *(message for n in range(3_000) for message in trade(f"t{n}"))])
+        assert notices == []
+        while alerts._waiting:
+            turns += 1
+            await asyncio.sleep(0)
+        assert shown(notices)[:3] == shown(quiet[1])[:3]
+        return turns
+
+    quiet = watcher(tmp_path)
+    feed(quiet[0], STORY)
+    assert run(story()) > 3
+
+
+def test_a_fold_that_falls_behind_catches_up_before_memory_grows(tmp_path, monkeypatch):
+    monkeypatch.setattr("daemon.alerting.MOST_WAITING", 100)
+
+    async def story():
+        notices = []
+        loop = asyncio.get_running_loop()
+        alerts = Alerting(AlertsSection(), notices.append, run="1", mode="demo", folder=tmp_path, told_to=0, loop=loop)
+        for n in range(50):
+            feed(alerts, STORY, 1 + n * len(STORY))
+            assert len(alerts._waiting) <= 100
+        return notices
+
+    assert run(story())
+
+
 # --- the context -----------------------------------------------------------------------------------------------
 
 
