@@ -124,6 +124,8 @@ STORIES = {
     "coverage": (TIGHT, [resolved(n % 3 != 0) for n in range(60)], [resolved(True) for _ in range(250)]),
     "coverage_blocked": None,
     "drift": None,
+    "drift_blocked": None,
+    "gate": None,
     "forecasts": (TIGHT, [missed("q1"), missed("q1"), missed("q2"), missed("q3")], [came("q4")]),
     "connection": (TIGHT, [link(False)], [link(True)]),
     "halt": (TIGHT, [latched()], [lifted()]),

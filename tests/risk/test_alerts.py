@@ -13,7 +13,7 @@ from bus.errors import ConfigError
 from bus.values import NS_PER_S, Side
 from risk.alerts import Alerts, AlertSettings
 from risk.alerts.limits import USES, LimitUse, limit_uses
-from risk.alerts.measured import Coverage, CoverageBlocked, Drift
+from risk.alerts.measured import Coverage, CoverageBlocked, Drift, DriftBlocked, Gate
 from risk.alerts.operation import disk_reading
 from risk.alerts.rule import Context
 from risk.policy import Policy
@@ -245,6 +245,15 @@ def test_slippage_is_adverse_on_both_sides_and_a_gift_is_none():
         assert said[0].value == "0.1008 % of the price"
 
 
+def test_a_fill_between_breach_and_all_clear_neither_ends_an_alert_nor_begins_one():
+    alerts = Alerts(AlertSettings())
+    play(alerts, opening())
+    path = {121: ["AlertRaised"], 119: [], 109: [], 130: [], 108: ["AlertCleared"], 120: []}  # 120 points are 0.1 %
+    for slip, wanted in path.items():
+        said = play(alerts, trade(f"t{slip}", slip))
+        assert [kind for kind, rule, _ in rules_of(said) if rule == "slippage"] == wanted, slip
+
+
 def test_a_pip_figure_counts_where_it_is_tighter():
     tight = AlertSettings(slippage_pips_e1=20)
     assert play(Alerts(tight), [*opening(), *trade("a", 21)])
@@ -342,34 +351,53 @@ def test_a_new_limit_plugs_in(monkeypatch):
 
 
 class Told(msgspec.Struct):
-    symbol: str
-    state: str
-    model_id: str = ""
-    horizon: int = 0
-    measure: str = ""
-    value: str = ""
-    limit: str = ""
+    after: str
+    symbol: str = "EURUSD"
+    model_id: str = "ridge"
+    horizon: int = 4
+    kind: str = "data"
+    active: bool = True
+    reason: str = "31 % against 20 %"
+
+
+STATES = ("ok", "unmeasured", "degraded", "warn", "blocked", "block", "closed")
+BAD, SHUT = {"degraded", "warn", "blocked", "block", "closed"}, {"blocked", "block", "closed"}
 
 
 @pytest.mark.parametrize(
     ("rule", "breaches"),
-    [(Drift((Told,)), {"degraded", "blocked", "drifting"}), (CoverageBlocked((Told,)), {"blocked"}),
-     (Coverage((Told,)), {"degraded", "blocked", "drifting"})],
-    ids=lambda each: type(each).__name__,
-)  # fmt: skip
+    [(Drift, BAD), (DriftBlocked, SHUT), (Coverage, BAD), (CoverageBlocked, SHUT), (Gate, BAD)],
+)
 def test_what_another_room_announces_is_taken_as_it_is(rule, breaches):
     context = Context(AlertSettings())
-    for state in ("ok", "degraded", "blocked", "drifting"):
-        (reading,) = rule.on(Told("EURUSD", state.upper(), "ridge", 4, "data", "31 %", "20 %"), context)
-        assert (reading.subject, *reading.words()) == ("EURUSD ridge data h4", f"{state} 31 %", "20 %")
-        assert reading.breached is (state in breaches)
-    (reading,) = rule.on(Told("EURUSD", "unmeasured"), context)
-    assert reading.breached is not True
+    for state in STATES:
+        (reading,) = rule((Told,)).on(Told(state), context)
+        assert (reading.subject, *reading.words()) == ("EURUSD ridge data h4", f"{state}: 31 % against 20 %", "ok")
+        assert reading.breached is (None if state == "unmeasured" else state in breaches)
+        (shadow,) = rule((Told,)).on(Told(state, active=False), context)
+        assert not shadow.breached, "what does not trade is told of nobody"
+
+
+def swapped(kind, replaced):
+    return kind(symbol="EURUSD", model_id="mlp", replaced=replaced, rule="operator", reason="", ts_init_ns=NOW_NS)
+
+
+@pytest.mark.parametrize("kind", [m.ModelPromoted, m.ModelRolledBack])
+def test_what_was_told_of_a_model_is_over_when_another_takes_its_place(kind):
+    rule, context = Drift((Told,)), Context(AlertSettings())
+    for told in (Told("warn"), Told("warn", kind="spectrum"), Told("warn", model_id="other")):
+        assert next(iter(rule.on(told, context))).breached
+    assert not list(rule.on(swapped(kind, "nobody"), context))
+    over = list(rule.on(swapped(kind, "ridge"), context))
+    assert [(each.subject, each.breached) for each in over] == [
+        ("EURUSD ridge data h4", False), ("EURUSD ridge spectrum h4", False),
+    ]  # fmt: skip
+    assert not list(rule.on(swapped(kind, "ridge"), context))
 
 
 def test_coverage_that_is_announced_is_not_counted_as_well():
     rule, context = Coverage((Told,)), Context(AlertSettings())
-    rule.on(Told("EURUSD", "ok"), context)
+    list(rule.on(Told("ok"), context))
     assert not [each for n in range(100) for each in rule.on(resolved(n % 2 == 0), context)]
 
 
