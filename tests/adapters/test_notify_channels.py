@@ -16,7 +16,7 @@ from adapters.notify.channels import log, slack, telegram, webhook
 from adapters.notify.contract import Notice, Undelivered
 from adapters.notify.signing import VALID_S, sign, verify
 from bus.errors import ConfigError
-from tests.harness.aio import run
+from tests.harness.aio import run, until
 from tests.harness.notify import KEY, SECRET_WORD, Mailbox, Receiver, notice, place, private
 
 
@@ -295,7 +295,7 @@ def test_a_mail_server_that_hangs_is_left_without_a_trace(tmp_path):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
                     await channel.send(notice())
-            return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            await until(lambda: server.lost == 1)
 
     run(story())
 

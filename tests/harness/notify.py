@@ -98,6 +98,14 @@ class Receiver:
         return web.Response(status=status, headers=headers, text=text)
 
 
+class _Counted(SMTP):
+    """Lets its mailbox know when a client is gone."""
+
+    def connection_lost(self, error):
+        self.event_handler.lost += 1
+        super().connection_lost(error)
+
+
 class Mailbox:
     """An SMTP server that wants a login, and answers each mail by the next of its behaviours.
 
@@ -106,7 +114,7 @@ class Mailbox:
 
     def __init__(self, *behaviours, tls: ssl.SSLContext | None = None, implicit=False, password=SECRET_WORD):
         self.behaviours = list(behaviours) or ["250 OK"]
-        self.mails, self.logins, self.encrypted = [], [], []
+        self.mails, self.logins, self.encrypted, self.lost = [], [], [], 0
         self._tls, self._implicit, self._password = tls, implicit, password
         self._released = asyncio.Event()
 
@@ -114,7 +122,7 @@ class Mailbox:
         def server():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # it does not know that TLS is there from the first byte
-                return SMTP(
+                return _Counted(
                     self, hostname="localhost", authenticator=self._login, auth_required=self._tls is not None,
                     auth_require_tls=not self._implicit and self._tls is not None,
                     tls_context=None if self._implicit else self._tls,
