@@ -204,7 +204,7 @@ def ddim(
     for index, (step, following) in enumerate(zip(chosen, (*chosen[1:], 0), strict=True), 1):
         signal, told = schedule.told(sample, predict(sample, step), step, target)
         if limit < math.inf:
-            signal = np.clip(signal, -limit, limit)
+            signal = signal.clip(-limit, limit)  # a method, so that a tensor of torch may be sampled as well
         left = float(schedule.kept[step - 1])
         after = float(schedule.kept[following - 1]) if following else 1.0
         added = eta * math.sqrt((1.0 - after) / (1.0 - left) * (1.0 - left / after))

@@ -25,14 +25,15 @@ class Pipeline:
 
     def __call__(self, inputs: Floats) -> Floats:
         """Outputs of shape (n, m) for raw inputs of shape (n, window * k); NaN in, NaN out."""
-        return self.net(self._scaled(inputs))
+        return self.net(self.scaled(inputs))
 
     def measured(self, inputs: Floats) -> tuple[Floats, Floats | None]:
         """Outputs, and the standard deviation of each where the network tells it (None where not); NaN as above."""
-        scaled = self._scaled(inputs)
+        scaled = self.scaled(inputs)
         return self.net.measured(scaled) if isinstance(self.net, Measured) else (self.net(scaled), None)
 
-    def _scaled(self, inputs: Floats) -> Floats:
+    def scaled(self, inputs: Floats) -> Floats:
+        """What the network is given for raw inputs of shape (n, window * k)."""
         if self.window == 1:
             return self.scaler(inputs)
         scaled = self.scaler(inputs.reshape(len(inputs) * self.window, len(self.scaler)))

@@ -5,12 +5,21 @@ keeps nothing between requests but counters, so it may run in any thread, proces
 time. One model that fails costs its own forecast and nobody else's: it becomes a `ForecastMissed`, counted by reason.
 `answer_async` runs `answer` in the service's one worker thread, so that the event loop never waits for a model and
 answers come in the order of requests. Numerical libraries are held to one thread, where small models are fastest.
+
+Several requests at once. One request carries all horizons of its market, and one pass of a network answers them all.
+`answer_all` takes requests of any markets: what a device computes (`Device`) is begun for all of them before the first
+is waited for, the rows of one model in one batch. On the processor requests are answered one after the other, each
+given out as soon as it is done, so that answers are those of one at a time to the bit. Putting networks of several
+markets into one product there was measured (`bench/bench_models.py`, rows `together`): it saves a few percent of an
+answer that is nearly all features, adds up in another order, and lets one model's fault reach others. It is not done.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,12 +36,50 @@ from bus.messages import (
 )
 from models import candles, features, patterns, random_walk, watching
 from models.artifact import Artifact
-from models.columns import Columns, from_request
+from models.columns import Columns, Floats, from_request
 from models.contract import Forecaster
 
 Answer = Forecast | ForecastMissed | PatternSeen | RegimeSeen
 
 _ANY_MODEL = ""
+
+Told = tuple[Floats, Floats | None]
+"""A forecaster's outputs for one row, and their deviations where it tells them, each of shape (1, m)."""
+
+Wait = Callable[[], Told | None]
+"""Waits for a row that was begun; None where it did not come, and the processor is to answer. Never raises."""
+
+
+class Device(Protocol):
+    """Somebody who computes beside the processor what some forecasters say (`models.device`)."""
+
+    def begin(self, artifact: Artifact, inputs: Floats) -> Sequence[Wait] | None:
+        """Begin to answer rows of shape (n, window * k), and do not wait. Never raises.
+
+        Returns:
+            One a row; None where this artifact, or these rows, are the processor's.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds. Safe to call twice."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """One request under way.
+
+    Attributes:
+        refusal: why it cannot be answered; None = it can.
+        begun: what a device computes of it, by model id.
+    """
+
+    request: ForecastRequested
+    columns: Columns | None
+    market: features.Market | None
+    refusal: TradingError | None = None
+    begun: dict[str, Wait] = field(default_factory=dict[str, Wait])
 
 
 class Service:
@@ -40,14 +87,16 @@ class Service:
 
     Args:
         artifacts: verified; each answers requests for its own symbol and period only.
+        device: computes what some of them say, and is closed with the service; None = the processor does it all.
 
     Attributes:
         answered: requests answered.
         missed: forecasts that did not come, by reason.
     """
 
-    def __init__(self, artifacts: Sequence[Artifact] = ()) -> None:
+    def __init__(self, artifacts: Sequence[Artifact] = (), device: Device | None = None) -> None:
         self._artifacts = tuple(artifacts)
+        self._device = device
         self._limits = threadpool_limits(limits=1)
         self._worker: ThreadPoolExecutor | None = None
         self.answered = 0
@@ -59,14 +108,51 @@ class Service:
         Times are the request's (`ts_init_ns` = `as_of_ns`, `expires_ns` = `deadline_ns`, latency 0): the shell stamps
         what it measures. Never raises for what is in a request.
         """
-        self.answered += 1
+        return next(self.answer_all([request]))
+
+    def answer_all(self, requests: Sequence[ForecastRequested]) -> Iterator[list[Answer]]:
+        """The answers of each request in the order given, each as soon as it is there; see `answer` and the module."""
+        artifacts = self._artifacts  # one tuple for all of them, whoever comes or goes meanwhile
+        if self._device is None:
+            for request in requests:
+                yield self._answers(self._opened(request, artifacts), artifacts)
+            return
+        opened = [self._opened(request, artifacts) for request in requests]
+        self._begin(self._device, opened, artifacts)
+        for asked in opened:
+            yield self._answers(asked, artifacts)
+
+    def _opened(self, request: ForecastRequested, artifacts: Sequence[Artifact]) -> _Asked:
         try:
             columns = from_request(request)
         except TradingError as error:
-            return [self._miss(request, _ANY_MODEL, "error", str(error))]
-        answers: list[Answer] = []
-        newest = min(len(columns), self._window(request.symbol, request.period_ns))
+            return _Asked(request=request, columns=None, market=None, refusal=error)
+        newest = min(len(columns), _window(_of_market(artifacts, request)))
         market = features.Market(features.Inputs(columns=columns.tail(features.LONGEST)), newest=newest)
+        return _Asked(request=request, columns=columns, market=market)
+
+    def _begin(self, device: Device, opened: Sequence[_Asked], artifacts: Sequence[Artifact]) -> None:
+        """Hand the device what it computes, market by market, so that it works while the next one's features are made.
+
+        A model belongs to one market, so all its rows are there when its market's are.
+        """
+        markets: dict[tuple[str, int], list[_Asked]] = {}
+        for asked in opened:
+            markets.setdefault((asked.request.symbol, asked.request.period_ns), []).append(asked)
+        for together in markets.values():
+            for artifact in _of_market(artifacts, together[0].request):
+                if artifact.manifest.kind == "forecaster":
+                    try:
+                        _begin_one(device, artifact, together)
+                    except Exception:  # noqa: BLE001, S112  the processor, asked next, meets the same and says so
+                        continue
+
+    def _answers(self, asked: _Asked, artifacts: Sequence[Artifact]) -> list[Answer]:
+        request, columns, market = asked.request, asked.columns, asked.market
+        self.answered += 1
+        if columns is None or market is None:
+            return [self._miss(request, _ANY_MODEL, "error", str(asked.refusal))]
+        answers: list[Answer] = []
         if len(columns) < features.SIGMA_BARS:
             detail = f"{len(columns)} bars; {features.SIGMA_BARS} are needed"
             answers.append(self._miss(request, random_walk.MODEL_ID, "no_history", detail))
@@ -77,16 +163,14 @@ class Service:
                     request, random_walk.MODEL_ID, lambda: random_walk.forecast(close_e5, sigma, request.horizons)
                 )
             )
-        for artifact in self._artifacts:  # one tuple for the whole answer, whoever comes or goes meanwhile
-            manifest = artifact.manifest
-            if (manifest.symbol, manifest.period_ns) != (request.symbol, request.period_ns):
-                continue
-            if manifest.kind == "detector":
+        for artifact in _of_market(artifacts, request):
+            kind = artifact.manifest.kind
+            if kind == "detector":
                 answers += self._unusual(request, artifact, columns)
-            elif manifest.kind in {"regimes", "anomaly"}:
+            elif kind in {"regimes", "anomaly"}:
                 answers += self._watched(request, artifact, columns)
             else:
-                answers.append(self._forecast(request, artifact, market))
+                answers.append(self._forecast(request, artifact, market, asked.begun.get(artifact.model_id)))
         return answers + self._named(request, columns)
 
     async def answer_async(self, request: ForecastRequested) -> Sequence[AnyMessage]:
@@ -117,31 +201,23 @@ class Service:
         if self._worker is not None:
             self._worker.shutdown(wait=True, cancel_futures=True)
             self._worker = None
+        if self._device is not None:
+            self._device.close()
         self._limits.restore_original_limits()
 
-    def _window(self, symbol: str, period_ns: int) -> int:
-        """Most bars of features that a forecaster of a market looks at."""
-        manifests = (each.manifest for each in self._artifacts if each.manifest.kind == "forecaster")
-        return max(
-            (each.window for each in manifests if (each.symbol, each.period_ns) == (symbol, period_ns)), default=1
-        )
-
-    def _forecast(self, request: ForecastRequested, artifact: Artifact, market: features.Market) -> Answer:
-        model_id, offered, names = artifact.model_id, artifact.manifest.horizons, artifact.manifest.feature_names
-        window = artifact.manifest.window
-        needed = features.startup(names) + window - 1
-        if len(market) < needed:
-            detail = f"{len(market)} bars; {needed} are needed"
-            return self._miss(request, model_id, "no_history", detail)
-        if not set(request.horizons) <= set(offered):
-            # not "unavailable": that says nobody is there to answer, and a shell may wait for somebody to come
-            return self._miss(request, model_id, "error", f"horizons {request.horizons} asked, {offered} trained")
-
+    def _forecast(
+        self, request: ForecastRequested, artifact: Artifact, market: features.Market, begun: Wait | None
+    ) -> Answer:
+        unfit = _unfit(market, request, artifact)
+        if unfit is not None:
+            return self._miss(request, artifact.model_id, *unfit)
         forecaster: Forecaster = artifact.pipeline
+        offered = artifact.manifest.horizons
 
         def ask() -> tuple[HorizonForecast, ...] | None:
             # models of one market share what their features have in common, sigma among it
-            points, spreads = forecaster.measured(features.rows(market, window, names).reshape(1, -1))
+            told = None if begun is None else begun()
+            points, spreads = forecaster.measured(_inputs(market, artifact)) if told is None else told
             expected, sigma = points[0], features.newest_sigma(market)
             spread = np.ones_like(expected) if spreads is None else spreads[0]
             if not (np.isfinite(expected).all() and np.isfinite(spread).all() and math.isfinite(sigma)):
@@ -152,7 +228,7 @@ class Service:
                 for horizon, column in zip(request.horizons, columns, strict=True)
             )
 
-        return self._guarded(request, model_id, ask)
+        return self._guarded(request, artifact.model_id, ask)
 
     def _guarded(
         self, request: ForecastRequested, model_id: str, ask: Callable[[], tuple[HorizonForecast, ...] | None]
@@ -225,3 +301,42 @@ class Service:
             detail=detail,
             ts_init_ns=request.as_of_ns,
         )
+
+
+def _of_market(artifacts: Sequence[Artifact], request: ForecastRequested) -> list[Artifact]:
+    """Those that answer for a request's market, in order."""
+    market = request.symbol, request.period_ns
+    return [each for each in artifacts if (each.manifest.symbol, each.manifest.period_ns) == market]
+
+
+def _window(artifacts: Sequence[Artifact]) -> int:
+    """Most bars of features that a forecaster among them looks at."""
+    return max((each.manifest.window for each in artifacts if each.manifest.kind == "forecaster"), default=1)
+
+
+def _inputs(market: features.Market, artifact: Artifact) -> Floats:
+    """A forecaster's row of inputs, shape (1, window * k)."""
+    return features.rows(market, artifact.manifest.window, artifact.manifest.feature_names).reshape(1, -1)
+
+
+def _unfit(market: features.Market, request: ForecastRequested, artifact: Artifact) -> tuple[str, str] | None:
+    """Why a model cannot answer, as reason and detail; None where it can."""
+    offered = artifact.manifest.horizons
+    needed = features.startup(artifact.manifest.feature_names) + artifact.manifest.window - 1
+    if len(market) < needed:
+        return "no_history", f"{len(market)} bars; {needed} are needed"
+    if not set(request.horizons) <= set(offered):
+        # not "unavailable": that says nobody is there to answer, and a shell may wait for somebody to come
+        return "error", f"horizons {request.horizons} asked, {offered} trained"
+    return None
+
+
+def _begin_one(device: Device, artifact: Artifact, together: Sequence[_Asked]) -> None:
+    rows = [
+        (asked, _inputs(asked.market, artifact))
+        for asked in together
+        if asked.market is not None and _unfit(asked.market, asked.request, artifact) is None
+    ]
+    waits = device.begin(artifact, np.concatenate([row for _, row in rows])) if rows else None
+    for (asked, _), wait in zip(rows, waits or (), strict=False):
+        asked.begun[artifact.model_id] = wait

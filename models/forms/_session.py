@@ -26,11 +26,19 @@ class Session:
     Args:
         graph: the bytes of an ONNX model whose initializers are all external, as uint8.
         weights: the initializers by name, float32.
+        provider: of ONNX Runtime, which computes.
     """
 
-    def __init__(self, graph: NDArray[np.uint8], weights: Mapping[str, Singles]) -> None:
+    def __init__(
+        self, graph: NDArray[np.uint8], weights: Mapping[str, Singles], provider: str = "CPUExecutionProvider"
+    ) -> None:
         self.graph = graph
+        self.provider = provider
         self.weights = {name: np.ascontiguousarray(weight) for name, weight in weights.items()}
+
+    def on(self, provider: str) -> "Session":
+        """The same graph and weights with another provider."""
+        return Session(self.graph, self.weights, provider)
 
     @cached_property
     def _session(self) -> Any:
@@ -44,10 +52,13 @@ class Session:
         self._held = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in self.weights.values()]
         options.add_external_initializers(list(self.weights), self._held)
         try:
-            return onnxruntime.InferenceSession(self.graph.tobytes(), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self.graph.tobytes(), options, providers=[self.provider])
         except Exception as error:  # the library's own exceptions have no common ancestor but this
             first = str(error).partition("\n")[0]
             raise ModelError(f"ONNX Runtime does not take the graph ({first}); train the model again") from error
+        if self.provider not in session.get_providers():  # it takes the processor instead, and says so in its log alone
+            raise ModelError(f"ONNX Runtime cannot start its {self.provider}")
+        return session
 
     def ask(self, **inputs: Singles) -> Singles:
         """The graph's only output for inputs by name.

@@ -25,7 +25,8 @@ LIMIT = 8.0
 _AT_ONCE = 8192
 """Samples that go through the denoiser together: enough to be quick, few enough for the processor's cache."""
 
-_LEAST_DEVIATION = 1e-3
+LEAST_DEVIATION = 1e-3
+"""Smallest deviation that samples are said to have, in units of `unit`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ class Diffusion:
         }
 
     def _deviation(self, drawn: Floats) -> Floats:
-        return np.maximum(drawn.std(axis=1), _LEAST_DEVIATION * self.unit) * self.gain
+        return np.maximum(drawn.std(axis=1), LEAST_DEVIATION * self.unit) * self.gain
 
     def _drawn(self, inputs: Floats) -> Floats:
         count = len(self.noise)
