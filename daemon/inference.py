@@ -18,7 +18,7 @@ from daemon.answers import AskForecast
 from daemon.config import Config
 from daemon.inferenceprocess import InferenceProcess
 from daemon.service import Notifier
-from daemon.snapshot import InferenceView
+from daemon.snapshot import DeviceView, InferenceView
 from daemon.state import State
 from daemon.swaprecord import speaking
 from models.artifact import Artifact
@@ -54,6 +54,7 @@ def _of_thread(service: Service) -> InferenceView:
 
 def _of_process(process: InferenceProcess) -> InferenceView:
     counters, seen = process.counters, process.seen
+    device = None if seen is None else seen.device
     return InferenceView(
         worker="process",
         state=process.state.value,
@@ -64,6 +65,17 @@ def _of_process(process: InferenceProcess) -> InferenceView:
         restarts=counters.restarts,
         memory_bytes=0 if seen is None else seen.memory_bytes,
         busy=0.0 if seen is None else seen.busy_ppm / 1e6,
+        device=None
+        if device is None
+        else DeviceView(
+            name=device.name,
+            models=device.models,
+            kept_off=device.kept_off,
+            answered=device.answered,
+            fell_back=device.fell_back,
+            memory_bytes=device.memory_bytes,
+            busy=device.busy_ppm / 1e6,
+        ),
     )
 
 
@@ -99,7 +111,10 @@ async def forecasting(
             def note(line: str) -> None:
                 console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-            async with InferenceProcess(service, answer_s=answer_s, note=note) as process:
+            forecast = config.forecast
+            async with InferenceProcess(
+                service, answer_s=answer_s, note=note, device=forecast.device, gather_us=forecast.gather_us
+            ) as process:
                 yield Inference(ask=process.ask, service=service, figures=lambda: _of_process(process))
             return
         local = MemoryBus()

@@ -7,6 +7,9 @@ Each way is counted. When the service is given other artifacts, the child is as 
 service answers, so that no answer comes from models that serve no more. Restarts wait 1, 2, 4 … 30 s, and 0 s after a
 child that had answered for a minute; meanwhile everything goes to the service at once.
 
+Where a device may be used the child is `models.device`, which answers what the device does not; what it says about that
+is passed on as lines for a person. This process never loads what a device needs.
+
     DOWN      --pause over-->             STARTING   child started, artifacts loaded (verified there once more)
     STARTING  --loaded-->                 UP
     UP        --late, gone, nonsense-->   DOWN       child killed, requests in flight go to the fallback
@@ -28,7 +31,7 @@ from bus.messages import AnyMessage, ForecastMissed, ForecastRequested
 from daemon import children
 from models.artifact import Artifact
 from models.serve import Service
-from models.worker import ASK, FAILED, HEADER, HEALTH, LARGEST_FRAME_BYTES, LOAD, Health, frame
+from models.worker import ASK, FAILED, HEADER, HEALTH, LARGEST_FRAME_BYTES, LOAD, Health, Loaded, frame
 
 PAUSES_S = (1, 2, 4, 8, 16, 30)
 STABLE_S = 60
@@ -68,14 +71,26 @@ class Counters(msgspec.Struct):
 class InferenceProcess:
     """See the module's theory of operation. Use as ``async with``."""
 
-    def __init__(self, service: Service, *, answer_s: float, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        answer_s: float,
+        note: Callable[[str], None],
+        device: str = "cpu",
+        gather_us: int = 0,
+    ) -> None:
         """Prepare; nothing is started. `seen` is what the child last said of its health; None = nothing yet.
 
         Args:
             service: has the artifacts, and answers where the child cannot.
             answer_s: how long an answer may take.
             note: takes one line for a person.
+            device: `cpu`, or what `models.device` may use: `auto` or `cuda`.
+            gather_us: how long a request may wait there for those of other markets.
         """
+        self._program = ("models.worker",) if device == "cpu" else ("models.device", device, str(gather_us))
+        self._noted = 0
         self.state = State.DOWN
         self.counters = Counters()
         self._service = service
@@ -167,10 +182,17 @@ class InferenceProcess:
         wanted = self._service.artifacts
         payload = msgspec.msgpack.encode([(each.model_id, each.manifest_bytes, each.weights_bytes) for each in wanted])
         try:
-            await self._exchange(LOAD, payload, LOAD_S)
-        except (TimeoutError, NotSent, DataError) as error:
+            told = msgspec.json.decode(await self._exchange(LOAD, payload, LOAD_S), type=Loaded)
+        except (TimeoutError, NotSent, DataError, msgspec.DecodeError) as error:
             raise ModelError(f"inference did not take the models: {error}") from error
-        self._loaded = wanted
+        self._loaded, self._noted = wanted, 0
+        self._pass_on(told.notes)
+
+    def _pass_on(self, notes: Sequence[str]) -> None:
+        """Tell what the child has not said yet since its load."""
+        for line in notes[self._noted :]:
+            self._note(line)
+        self._noted = max(self._noted, len(notes))
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +252,7 @@ class InferenceProcess:
         self.state = State.STARTING
         self._lost.clear()
         self._child = await asyncio.create_subprocess_exec(
-            *children.command("models.worker"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            *children.command(*self._program), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             env=children.environment(), process_group=0,
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read(self._child))
@@ -303,6 +325,8 @@ class InferenceProcess:
             self.seen = await self.health()
             if self.seen is None:
                 self._give_up("inference does not say how it is")
+            else:
+                self._pass_on(self.seen.notes)
 
     async def _end(self) -> None:
         """No child is left."""

@@ -121,6 +121,10 @@ class ForecastSection(Section, frozen=True, kw_only=True):
         deadline_s: an answer later than this after its bar closed is no forecast.
         worker: who answers where there is no bus: a ``thread`` of the daemon, or a ``process`` of its own, which may
             hang, grow or die without hurting the daemon; the thread then stands by.
+        device: where a ``process`` computes: ``auto`` = for each model the GPU where there is one and it is quicker,
+            else the processor; ``cpu``; ``cuda`` = the GPU wherever a model can run on it. A thread uses none.
+        gather_us: how long a request may wait, in microseconds, for those of other symbols whose bars close at the same
+            instant, so that a GPU computes them side by side; 0 = not at all. Without a GPU nothing waits.
     """
 
     horizons: Annotated[tuple[Horizon, ...], Meta(min_length=1, max_length=16)] = (1, 4, 24)
@@ -128,6 +132,8 @@ class ForecastSection(Section, frozen=True, kw_only=True):
     model_latency_ms: Milliseconds = 20
     deadline_s: Annotated[int, Meta(ge=1, le=86_400)] = 5
     worker: Literal["thread", "process"] = "thread"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gather_us: Annotated[int, Meta(ge=0, le=100_000)] = 500
 
     def __post_init__(self) -> None:
         """Refuse disorder, and a deadline that no answer can meet."""
@@ -139,6 +145,8 @@ class ForecastSection(Section, frozen=True, kw_only=True):
             raise ValueError(
                 f"model_latency_ms = {self.model_latency_ms}; every answer would miss deadline_s = {self.deadline_s}"
             )
+        if self.device == "cuda" and self.worker != "process":
+            raise ValueError(f"device = 'cuda' with worker = {self.worker!r}; write worker = \"process\"")
 
     @property
     def levels_ppm(self) -> tuple[int, ...]:

@@ -127,11 +127,28 @@ class MarginView(msgspec.Struct, frozen=True):
     level_pct: float | None
 
 
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
+    """The device beside the processor. An empty `name` = there is none.
+
+    `models` are the forecasters on it, each with how; `kept_off` those that are not; `answered` counts forecasts,
+    `fell_back` forecasts that the processor had to compute in its stead, by reason; `busy` is a share.
+    """
+
+    name: str
+    models: dict[str, str]
+    kept_off: int
+    answered: int
+    fell_back: dict[str, int]
+    memory_bytes: int
+    busy: float
+
+
 class InferenceView(msgspec.Struct, frozen=True, kw_only=True):
     """Who forecasts and how it is. What a `process` does not do is 0 for a `thread`.
 
     `answered` counts requests, `missed` forecasts that did not come, by reason; `stood_in` requests that this process
-    answered because the child could not, `unanswered` those that nobody did.
+    answered because the child could not, `unanswered` those that nobody did; `device` None = none may be used, or the
+    child has not said yet how it is.
     """
 
     worker: str
@@ -143,6 +160,7 @@ class InferenceView(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     memory_bytes: int = 0
     busy: float = 0.0
+    device: DeviceView | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from daemon.snapshot import Snapshot
+from daemon.snapshot import InferenceView, Snapshot
 from daemon.status import Status
 
 _COUNTED = {
@@ -89,6 +89,42 @@ class StatusCollector(Collector):
             if view.measured is not None:
                 measured.add_metric(label, view.measured)
         yield from (measured, nominal, resolved)
+        if snapshot.inference is not None:
+            yield from _inference(snapshot.inference)
+
+
+def _inference(view: InferenceView) -> Iterator[Metric]:
+    """Each step of the ladder from a device to no forecast at all."""
+    for name, words, count in (
+        ("answered", "Requests for forecasts that were answered", view.answered),
+        ("stood_in", "Requests that the daemon answered because its inference process could not", view.stood_in),
+        ("unanswered", "Requests that nobody answered", view.unanswered),
+        ("restarts", "Starts of the inference process after the first", view.restarts),
+    ):
+        yield CounterMetricFamily(f"plimsoll_inference_{name}", words, value=count)
+    missed = CounterMetricFamily("plimsoll_inference_missed", "Forecasts that did not come", labels=["reason"])
+    for reason, times in view.missed.items():
+        missed.add_metric([reason], times)
+    yield missed
+    yield GaugeMetricFamily("plimsoll_inference_up", "1 = whoever forecasts is up", value=float(view.state == "up"))
+    yield GaugeMetricFamily("plimsoll_inference_memory_bytes", "Most memory it has had", value=view.memory_bytes)
+    yield GaugeMetricFamily("plimsoll_inference_busy_ratio", "Share of time that it computed", value=view.busy)
+    device = view.device
+    if device is None:
+        return
+    yield CounterMetricFamily("plimsoll_device_forecasts", "Forecasts that a device computed", value=device.answered)
+    fell_back = CounterMetricFamily(
+        "plimsoll_device_fell_back", "Forecasts that the processor computed in its stead", labels=["reason"]
+    )
+    for reason, times in device.fell_back.items():
+        fell_back.add_metric([reason], times)
+    yield fell_back
+    models = GaugeMetricFamily("plimsoll_device_models", "Forecasters by where they run", labels=["on"])
+    models.add_metric(["device"], len(device.models))
+    models.add_metric(["processor"], device.kept_off)
+    yield models
+    yield GaugeMetricFamily("plimsoll_device_memory_bytes", "Memory of the device in use", value=device.memory_bytes)
+    yield GaugeMetricFamily("plimsoll_device_busy_ratio", "Share of time that the device computed", value=device.busy)
 
 
 def registry_of(status: Status, clock_s: Callable[[], float]) -> CollectorRegistry:

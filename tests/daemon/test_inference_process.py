@@ -3,7 +3,10 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ import daemon.children
 import daemon.inferenceprocess
 from bus.messages import Forecast, ForecastMissed
 from daemon.inferenceprocess import InferenceProcess, State
+from models.device.absent import DEVICE_FILES
 from models.serve import Service
 from tests.harness.markets import request_at
 from tests.harness.trained import TRADE, trained
@@ -27,8 +31,8 @@ def run(main):
     return asyncio.run(asyncio.wait_for(main, 100))
 
 
-def process(service, answer_s=20.0, notes=None):
-    return InferenceProcess(service, answer_s=answer_s, note=(notes if notes is not None else []).append)
+def process(service, answer_s=20.0, notes=None, **device):
+    return InferenceProcess(service, answer_s=answer_s, note=(notes if notes is not None else []).append, **device)
 
 
 async def until(holds):
@@ -179,3 +183,67 @@ def test_a_child_that_cannot_be_started_is_tried_again_after_growing_pauses(serv
             await until(lambda: child.state is State.UP)
 
     run(main())
+
+
+def gpu():
+    """Whether the child might find one."""
+    return any((Path("/dev") / name).exists() for name in DEVICE_FILES)
+
+
+def test_with_a_device_allowed_answers_are_the_same_and_requests_wait_for_nobody_in_vain(service):
+    async def main():
+        async with process(service, device="auto", gather_us=100_000) as child:
+            requests = [request_at(TRADE, row) for row in range(300, 306)]
+            answers = await asyncio.gather(*(child.ask(request) for request in requests))
+            if not gpu():
+                assert answers == [service.answer(request) for request in requests]
+            assert all(models_of(said) for said in answers)
+            health = await child.health()
+            assert child.counters.by_child == health.answered == len(requests)
+            forecasters = [each for each in service.artifacts if each.manifest.kind == "forecaster"]
+            assert len(health.device.models) + health.device.kept_off == len(forecasters)
+
+    run(main())
+
+
+@pytest.mark.skipif(gpu(), reason="this machine may have a GPU")
+def test_a_gpu_that_is_demanded_and_not_there_is_told_once_a_load_and_the_processor_answers(service, monkeypatch):
+    monkeypatch.setattr(daemon.inferenceprocess, "LOOK_S", 0.02)
+    line = "forecasts are computed by the processor: no driver of a GPU is loaded"
+
+    async def main():
+        notes = []
+        async with process(service, notes=notes, device="cuda") as child:
+            assert models_of(await child.ask(request_at(TRADE, 350)))
+            await until(lambda: child.seen is not None)
+            first = child.seen
+            await until(lambda: child.seen is not first)  # its health was asked twice, and said the same
+            assert notes == [line]
+            assert (child.seen.device.name, child.seen.device.answered) == ("", 0)
+            assert child.seen.device.kept_off == 2
+            service.replace(service.artifacts[:2])
+            await child.ask(request_at(TRADE, 351))
+            await until(lambda: child._loaded is service.artifacts)
+            assert notes == [line, line]
+
+    run(main())
+
+
+def test_a_process_that_may_use_a_device_leaves_the_daemon_without_torch():
+    code = (
+        "import asyncio, sys\n"
+        "from daemon.inferenceprocess import InferenceProcess\n"
+        "from models.serve import Service\n"
+        "from tests.harness.markets import made_up_bars, request_at\n"
+        "async def main():\n"
+        "    service = Service()\n"
+        "    async with InferenceProcess(service, answer_s=60.0, note=print, device='auto', gather_us=500) as child:\n"
+        "        answers = await child.ask(request_at(made_up_bars(300, 1), 299))\n"
+        "        print(child.counters.by_child, len(answers) > 0)\n"
+        "    service.close()\n"
+        "asyncio.run(main())\n"
+        "print([name for name in ('torch', 'models.device', 'onnxruntime') if name in sys.modules])\n"
+    )
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines() == ["1 True", "[]"]

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bus import messages as m
 from bus.errors import ConfigError
-from daemon.snapshot import DepthView, InferenceView, MarginView
+from daemon.snapshot import DepthView, DeviceView, InferenceView, MarginView
 from daemon.status import Status
 from daemon.web import server as module
 from daemon.web import start
@@ -73,6 +73,47 @@ def test_who_forecasts_is_shown_with_how_it_is():
     status.inference = lambda: InferenceView(worker="process", state="up", answered=7, missed={"late": 1}, stood_in=2)
     told = json.loads(get("/api/status", status)[2])["inference"]
     assert (told["worker"], told["answered"], told["missed"], told["stood_in"]) == ("process", 7, {"late": 1}, 2)
+
+
+def with_device():
+    device = DeviceView(
+        name="cuda (a card)", models={"tcn-1": "torch bfloat16"}, kept_off=2, answered=40, fell_back={"slow": 1},
+        memory_bytes=2**28, busy=0.25,
+    )  # fmt: skip
+    return InferenceView(
+        worker="process", state="up", answered=7, missed={"late": 1}, stood_in=2, restarts=3, device=device
+    )
+
+
+def test_a_device_is_shown_with_what_it_computed_and_what_fell_back():
+    status = folded()
+    status.inference = with_device
+    told = json.loads(get("/api/status", status)[2])["inference"]["device"]
+    assert (told["name"], told["models"], told["kept_off"]) == ("cuda (a card)", {"tcn-1": "torch bfloat16"}, 2)
+    assert (told["answered"], told["fell_back"], told["memory_bytes"], told["busy"]) == (40, {"slow": 1}, 2**28, 0.25)
+
+
+def test_each_step_from_a_device_to_no_forecast_is_a_metric():
+    def families(inference):
+        status = folded()
+        status.inference = lambda: inference
+        read = text_string_to_metric_families(get("/metrics", status)[2])
+        return {family.name: {tuple(s.labels.values()): s.value for s in family.samples} for family in read}
+
+    found = families(with_device())
+    assert found["plimsoll_device_forecasts"] == {(): 40}
+    assert found["plimsoll_device_fell_back"] == {("slow",): 1}
+    assert found["plimsoll_device_models"] == {("device",): 1, ("processor",): 2}
+    assert found["plimsoll_device_memory_bytes"] == {(): 2**28}
+    assert found["plimsoll_device_busy_ratio"] == {(): 0.25}
+    assert found["plimsoll_inference_stood_in"] == {(): 2}
+    assert found["plimsoll_inference_restarts"] == {(): 3}
+    assert found["plimsoll_inference_missed"] == {("late",): 1}
+    assert found["plimsoll_inference_up"] == {(): 1}
+    down = families(InferenceView(worker="process", state="down", answered=0, missed={}))
+    assert down["plimsoll_inference_up"] == {(): 0}
+    assert not any(name.startswith("plimsoll_device") for name in down)
+    assert not any(name.startswith(("plimsoll_device", "plimsoll_inference")) for name in families(None))
 
 
 def test_depth_is_shown_where_it_is_asked_for():
