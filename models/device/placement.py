@@ -136,6 +136,12 @@ class Placement:
                 way = best[1].way
                 refused.append(f"{way}: {best[0] * 1e6:.0f} us a row, the processor takes {processor_s * 1e6:.0f} us")
                 best = None
+        if best is not None:
+            try:  # only now: what a way does once for every size of batch takes time, and one way is left
+                best[1].asked.warm()
+            except Exception as error:  # noqa: BLE001  as above
+                refused.append(f"{best[1].way}: {_first_line(error)}")
+                best = None
         if best is None:
             self._keep_off(artifact.model_id, "; ".join(refused))
         else:
@@ -146,7 +152,6 @@ class Placement:
         if way.rounded and single is None:
             raise _Refused("there is no single precision to compare it with")
         asked = way.make(artifact)
-        asked.warm()
         tolerance = HALF if way.rounded else SINGLE
         golden = artifact.tensors["golden_outputs"], artifact.tensors.get("golden_scales")
         worst = _apart(_ask(artifact, asked, _golden(artifact)), golden)
@@ -202,7 +207,6 @@ class Placement:
             self._failed(model_id, placed, "error", _first_line(error), rows=rows)
             return None
         self._counts.awaited_s += clock_s() - began_s
-        placed.failures = 0
         return points.astype(np.float64), None if spreads is None else spreads.astype(np.float64)
 
     def judge(self, model_id: str, placed: _Placed, told: Told) -> Told | None:
@@ -210,6 +214,7 @@ class Placement:
         points, spreads = told
         if np.isfinite(points).all() and (spreads is None or np.isfinite(spreads).all()):
             self._counts.answered += 1
+            placed.failures = 0
             return told
         self._failed(model_id, placed, "not_finite", "an answer that is not a finite number", rows=1)
         return None

@@ -14,6 +14,7 @@ Nothing here falls back or counts: what goes wrong is raised.
 """
 
 import contextlib
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal
@@ -166,7 +167,8 @@ class Runner:
     def _bucket(self, rows: int) -> _Bucket:
         bucket = self._buckets.get(rows)
         if bucket is None:
-            with exact():
+            with exact(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of how torch lays out weights: the numbers are checked
                 bucket = self._captured(rows) if self._stream is not None else self._plain(rows)
             self._buckets[rows] = bucket
         return bucket

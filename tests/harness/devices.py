@@ -102,14 +102,15 @@ class Stub:
 
     Args:
         fault: `""`, `begin` (raises at once), `result` (raises later), `nan`, `hang` (is never ready), `wrong`,
-            `one_nan` (the first row is no number).
+            `one_nan` (the first row is no number), `warm` (raises when it is warmed).
     """
 
     def __init__(self, net, fault=""):
         self.net, self.fault, self.asked = net, fault, []
 
     def warm(self):
-        pass
+        if self.fault == "warm":
+            raise RuntimeError("CUDA out of memory")
 
     def begin(self, inputs):
         self.asked.append(len(inputs))

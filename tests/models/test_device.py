@@ -198,6 +198,7 @@ def test_a_device_that_does_not_reproduce_the_golden_outputs_is_not_used_and_a_l
         ("nan", "golden outputs missed by inf"),
         ("begin", "RuntimeError: CUDA error: an illegal memory access"),
         ("result", "unspecified launch failure"),
+        ("warm", "CUDA out of memory"),
     ):
         placement = placed([artifact], (stub_way(fault),))
         assert placement.begin(artifact, artifact.tensors["golden_inputs"]) is None
@@ -319,22 +320,30 @@ def test_a_device_that_is_late_is_waited_for_no_longer_than_said_and_not_asked_a
     plain.close()
 
 
-def test_a_device_that_keeps_failing_loses_the_model_and_one_that_recovers_does_not():
+@pytest.mark.parametrize(
+    ("fault", "reason", "says"),
+    [
+        ("begin", "error", "illegal memory access"),
+        ("result", "error", "unspecified launch failure"),
+        ("nan", "not_finite", "not a finite number"),
+    ],
+)
+def test_a_device_that_keeps_failing_loses_the_model_and_one_that_recovers_does_not(fault, reason, says):
     artifact, kept = of_dense(), []
     placement = placed([artifact], (stub_way(kept=kept),))
     inputs = artifact.tensors["golden_inputs"][:1]
+    answers = lambda times: [(told(placement, artifact, inputs) or [None])[0] for _ in range(times)]  # noqa: E731
     for _ in range(2 * MOST_FAILURES):  # never so many in a row
-        kept[0].fault = "result"
-        assert [told(placement, artifact, inputs) for _ in range(MOST_FAILURES - 1)] == [[None]] * (MOST_FAILURES - 1)
+        kept[0].fault = fault
+        assert answers(MOST_FAILURES - 1) == [None] * (MOST_FAILURES - 1)
         kept[0].fault = ""
-        assert told(placement, artifact, inputs)[0] is not None
+        assert answers(1) != [None]
     assert placement.notes == []
-    kept[0].fault = "begin"
-    assert [told(placement, artifact, inputs) for _ in range(MOST_FAILURES + 2)] == [None] * (MOST_FAILURES + 2)
-    counted = placement.health().fell_back["error"]
-    assert counted == 2 * MOST_FAILURES * (MOST_FAILURES - 1) + MOST_FAILURES
+    kept[0].fault = fault
+    assert answers(MOST_FAILURES + 2) == [None] * (MOST_FAILURES + 2)
+    assert placement.health().fell_back == {reason: 2 * MOST_FAILURES * (MOST_FAILURES - 1) + MOST_FAILURES}
     assert len(placement.notes) == 1
-    assert "illegal memory access; until models are loaded again" in placement.notes[0]
+    assert f"{says}; until models are loaded again" in placement.notes[0]
 
 
 def test_of_rows_that_were_begun_together_only_the_ones_that_are_no_number_fall_back():
