@@ -69,6 +69,8 @@ FORMS = {
 }
 each_form = pytest.mark.parametrize("form", FORMS)
 
+pytestmark = pytest.mark.timeout(300)  # the first to ask for a network exports its graph, which takes seconds
+
 
 def placed(artifacts, given_ways, *, demanded=True, device="cpu", **options):
     return Placement(artifacts, Figures(device), Options(ways=given_ways, demanded=demanded, **options))
