@@ -450,17 +450,21 @@ class AmendProtection(Message, frozen=True, kw_only=True):
 
 
 class OrderAccepted(Message, frozen=True, kw_only=True):
-    """The venue took the order. Produced by adapters."""
+    """The venue took the order. Produced by adapters; a live shell adds when the order had left (0 = not told)."""
 
     client_order_id: str
     order_id: str
     symbol: str
     ts_event_ns: int
     ts_init_ns: int
+    ts_sent_ns: int = 0
 
 
 class OrderRejected(Message, frozen=True, kw_only=True):
-    """The venue refused an order, cancel or amendment. Produced by adapters. `code` is the venue's, in capitals."""
+    """The venue refused an order, cancel or amendment. Produced by adapters. `code` is the venue's, in capitals.
+
+    `ts_sent_ns` is when an order that was refused had left, added by a live shell (0 = not told, or never left).
+    """
 
     client_order_id: str
     symbol: str
@@ -468,6 +472,7 @@ class OrderRejected(Message, frozen=True, kw_only=True):
     text: str
     ts_event_ns: int
     ts_init_ns: int
+    ts_sent_ns: int = 0
 
 
 class OrderCancelled(Message, frozen=True, kw_only=True):
@@ -716,7 +721,9 @@ class ReconcileFound(Message, frozen=True, kw_only=True):
 class RunStarted(Message, frozen=True, kw_only=True):
     """The first message of every journal: all that the core is built from.
 
-    `config_json` holds the strategy and risk settings as JSON; `run_id` prefixes every client order id.
+    `config_json` holds the strategy and risk settings as JSON; `run_id` prefixes every client order id. `venue_json`
+    says how a simulated venue treats orders, so that the day can be simulated again from its journal alone; empty = a
+    real venue, or not told. The core does not look at it.
     """
 
     run_id: str
@@ -732,6 +739,7 @@ class RunStarted(Message, frozen=True, kw_only=True):
     instruments: tuple[Instrument, ...]
     config_json: str
     ts_init_ns: int
+    venue_json: str = ""
 
 
 class RunResumed(Message, frozen=True, kw_only=True):

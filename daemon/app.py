@@ -249,6 +249,7 @@ def opening_messages(
         instruments=_instruments(config, data),
         config_json=msgspec.json.encode(settings).decode(),
         ts_init_ns=start_ns,
+        venue_json=msgspec.json.encode(_execution_model(config, data)).decode(),
     )
     # Equal settings, data and models give an equal run id, and so equal order ids: two runs can be compared by hash.
     digest = sha256(msgspec.json.encode(started))

@@ -35,9 +35,11 @@ from bus.messages import (
     ClockTick,
     ForecastMissed,
     ForecastRequested,
+    OrderAccepted,
     OrderRejected,
     Quote,
     RunEnded,
+    SubmitOrder,
     VenueCommand,
 )
 from bus.values import NS_PER_MS, NS_PER_S
@@ -46,7 +48,7 @@ from daemon.engine import Engine
 from daemon.inbox import Inbox
 from daemon.surroundings import OnBreath, OutsideCommand
 from models.bars import REQUEST_BARS
-from risk.orders import OrderStatus
+from risk.orders import OrderStatus, remember
 
 _BREATH_S = 0.2
 _TICK_S = 1.0
@@ -131,6 +133,7 @@ class LiveShell:
         self._snapshots = 0
         self._asked = 0
         self._prices = 0
+        self._left_ns: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._broken: asyncio.Future[None] = self._loop.create_future()
@@ -276,6 +279,10 @@ class LiveShell:
             if self.engine.core.now_ns < self._clock.now_ns():
                 self._step(ClockTick(ts_init_ns=self._clock.now_ns()))
             message = self._with_spread(message)
+        elif isinstance(message, OrderAccepted | OrderRejected):
+            left_ns = self._left_ns.pop(message.client_order_id, 0)
+            if left_ns:
+                message = msgspec.structs.replace(message, ts_sent_ns=left_ns)
         elif isinstance(message, AccountSnapshot):
             self._snapshots += 1
         self._step(message)
@@ -308,6 +315,8 @@ class LiveShell:
         now_ns = self._clock.now_ns()
         try:
             self.venue.send(command, now_ns)
+            if isinstance(command, SubmitOrder):
+                remember(self._left_ns, command.client_order_id, self._clock.now_ns())
         except NotSent as error:
             amending = isinstance(command, AmendProtection)
             self.put(

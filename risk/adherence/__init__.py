@@ -111,7 +111,7 @@ class Adherence:
             SubmitOrder: ledger.on_order,
             OrderAccepted: ledger.on_accepted,
             OrderRejected: self._on_rejected,
-            OrderCancelled: lambda fact: ledger.on_end(fact.client_order_id, "cancelled"),
+            OrderCancelled: lambda fact: ledger.on_end(fact.client_order_id, "cancelled", fact.reason),
             OrderExpired: lambda fact: ledger.on_end(fact.client_order_id, "expired"),
             OrderUnknown: lambda fact: ledger.on_end(fact.client_order_id, "unknown"),
             OrderFilled: ledger.on_filled,
@@ -239,7 +239,7 @@ class Adherence:
 
     def _on_rejected(self, rejected: OrderRejected) -> None:
         self._rejected += 1
-        self._ledger.on_end(rejected.client_order_id, "rejected")
+        self._ledger.on_rejected(rejected)
         track = self._ledger.orders.get(rejected.client_order_id)
         self._refusals.append(
             Refusal(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from bus.calendar import to_datetime
 from bus.special import clopper_pearson
 from bus.values import NS_PER_DAY
-from risk.adherence.records import Spread
+from risk.adherence.records import Distribution, Spread
 
 _EPOCH_ORDINAL = 719_163
 """``date(1970, 1, 1).toordinal()``."""
@@ -82,4 +82,33 @@ def spread_of(values: Sequence[float]) -> Spread:
         median=float(middle),
         p95=float(ranked[math.ceil(0.95 * n) - 1]),
         largest=float(ranked[-1]),
+    )
+
+
+def distribution_of(values: Sequence[float]) -> Distribution:
+    """Mean, deviation (n - 1), percentiles (nearest rank), extremes and signs."""
+    if not values:
+        return Distribution()
+    ranked = sorted(values)
+    n = len(ranked)
+    mean = math.fsum(ranked) / n
+
+    def rank(percent: float) -> float:
+        return float(ranked[max(0, math.ceil(percent * n / 100.0) - 1)])
+
+    return Distribution(
+        n=n,
+        mean=mean,
+        deviation=math.sqrt(math.fsum((value - mean) ** 2 for value in ranked) / (n - 1)) if n > 1 else 0.0,
+        least=float(ranked[0]),
+        p05=rank(5),
+        p25=rank(25),
+        median=rank(50),
+        p75=rank(75),
+        p95=rank(95),
+        p99=rank(99),
+        largest=float(ranked[-1]),
+        below=sum(value < 0 for value in ranked),
+        zero=sum(value == 0 for value in ranked),
+        above=sum(value > 0 for value in ranked),
     )

@@ -16,9 +16,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Money(Record, frozen=True, kw_only=True):
     """One result and its parts.
 
-    before_costs + spread + slippage = gross; gross + commission + swap + conversion_fee = net, both exactly.
-    `before_costs` is the profit at mid prices where decisions (or protective levels) saw the market; `spread` is half
-    the spread at the moment of every deal; `slippage` what deals got beyond their reference price.
+    before_costs + spread + slippage = gross; gross + commission + swap + conversion_fee = net; delay + impact =
+    slippage, all exactly. `before_costs` is the profit at mid prices where decisions (or protective levels) saw the
+    market; `spread` is half the spread at the moment of every deal; `slippage` what deals got beyond their reference
+    price: `delay` as far as the market had moved when they were executed, `impact` what they paid beyond its price.
     """
 
     before_costs: int = 0
@@ -29,6 +30,8 @@ class Money(Record, frozen=True, kw_only=True):
     swap: int = 0
     conversion_fee: int = 0
     net: int = 0
+    delay: int = 0
+    impact: int = 0
 
     def plus(self, other: "Money") -> "Money":
         """Part by part."""
@@ -41,6 +44,8 @@ class Money(Record, frozen=True, kw_only=True):
             swap=self.swap + other.swap,
             conversion_fee=self.conversion_fee + other.conversion_fee,
             net=self.net + other.net,
+            delay=self.delay + other.delay,
+            impact=self.impact + other.impact,
         )
 
     @property
@@ -49,6 +54,7 @@ class Money(Record, frozen=True, kw_only=True):
         return (
             self.before_costs + self.spread + self.slippage == self.gross
             and self.gross + self.commission + self.swap + self.conversion_fee == self.net
+            and self.delay + self.impact == self.slippage
         )
 
     @property
@@ -102,6 +108,9 @@ class Trade(Record, frozen=True, kw_only=True):
     holding_bars: int
     holding_ns: int
     money: Money
+    client_order_id: str = ""
+    intent_id: str = ""
+    request_id: str = ""
 
 
 class Group(Record, frozen=True, kw_only=True):
@@ -121,6 +130,28 @@ class Spread(Record, frozen=True, kw_only=True):
     median: float = 0.0
     p95: float = 0.0
     largest: float = 0.0
+
+
+class Distribution(Record, frozen=True, kw_only=True):
+    """How a quantity was distributed, with its signs. All 0 where n is 0. Percentiles by nearest rank.
+
+    `deviation` is the standard deviation (n - 1; 0 below two values); `below`, `zero` and `above` count signs.
+    """
+
+    n: int = 0
+    mean: float = 0.0
+    deviation: float = 0.0
+    least: float = 0.0
+    p05: float = 0.0
+    p25: float = 0.0
+    median: float = 0.0
+    p75: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    largest: float = 0.0
+    below: int = 0
+    zero: int = 0
+    above: int = 0
 
 
 class Refusal(Record, frozen=True, kw_only=True):

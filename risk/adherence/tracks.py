@@ -4,6 +4,7 @@ import msgspec
 
 from bus.messages import Intent, OrderFilled, SubmitOrder
 from bus.values import OrderType, divide_half_away
+from risk.adherence.levels import Touch
 from risk.adherence.records import Money, Trade
 
 
@@ -16,6 +17,17 @@ class OrderTrack(msgspec.Struct, kw_only=True):
     ts_accepted_ns: int = 0
     ts_filled_ns: int = 0
     filled_e2: int = 0
+    ts_sent_ns: int = 0
+    ts_venue_ns: int = 0
+    code: str = ""
+    position_id: str = ""
+    deals: int = 0
+    value: int = 0
+    slippage: int = 0
+    delay: int = 0
+    spread: int = 0
+    money: int = 0
+    closing: bool = False
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -47,6 +59,25 @@ class Position(msgspec.Struct, kw_only=True):
     take_profit_e5: int = 0
     protect_ns: int | None = None
     money: Money = Money()
+    delay_left: int = 0
+    stop: Touch = msgspec.field(default_factory=Touch)
+    target: Touch = msgspec.field(default_factory=Touch)
+
+    def protect(self, stop_loss_e5: int, take_profit_e5: int) -> None:
+        """Hold these levels from now on; one that moved has not been reached."""
+        self.stop_loss_e5, self.take_profit_e5 = stop_loss_e5, take_profit_e5
+        if self.stop.level_e5 != stop_loss_e5:
+            self.stop = Touch(level_e5=stop_loss_e5)
+        if self.target.level_e5 != take_profit_e5:
+            self.target = Touch(level_e5=take_profit_e5)
+
+    def see(self, bid_e5: int, ask_e5: int, ts_ns: int) -> None:
+        """Hold a price against both levels."""
+        closing_e5 = bid_e5 if self.side > 0 else ask_e5
+        mid_e5x2 = bid_e5 + ask_e5
+        for level, sign in ((self.stop, self.side), (self.target, -self.side)):
+            if level.level_e5:
+                level.see((closing_e5 - level.level_e5) * sign, (mid_e5x2 - 2 * level.level_e5) * sign, ts_ns)
 
 
 def trade_of(
@@ -94,6 +125,9 @@ def trade_of(
         holding_bars=holding_bars,
         holding_ns=ended_ns - position.ts_open_ns if ended_ns else 0,
         money=position.money,
+        client_order_id=order.client_order_id if order else "",
+        intent_id=order.intent_id if order else "",
+        request_id=intent.request_id if intent else "",
     )
 
 
