@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, records, trading
+from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, proof, records, trading
 from daemon.commands import forecast as forecasting
 from daemon.commands import validate as validation
 from daemon.commands.common import EXIT_FAILED
@@ -49,6 +49,7 @@ for command in (
     validation.validate,
     records.replay_command,
     records.report,
+    proof.audit_command,
     records.journal_group,
     records.store_group,
     models.models_group,

@@ -20,6 +20,7 @@ from adapters.store.tables import deals, forecasts, halts, orders, positions, re
 from bus.messages import (
     AccountSnapshot,
     AnyMessage,
+    BalanceMoved,
     ForecastResolved,
     HaltLatched,
     HaltLifted,
@@ -73,6 +74,7 @@ class Projector:
             OrderFilled: self._on_filled,
             ProtectionChanged: self._on_protection,
             SwapCharged: self._on_swap,
+            BalanceMoved: self._on_moved,
             ForecastResolved: self._on_resolved,
             IntentRefused: self._on_refused,
             HaltLatched: self._on_latched,
@@ -306,6 +308,9 @@ class Projector:
 
     def _on_swap(self, _: int, fact: SwapCharged) -> None:
         self._change(positions, "position_id", fact.position_id, swap=positions.c.swap + fact.amount)
+
+    def _on_moved(self, _: int, move: BalanceMoved) -> None:
+        self._change(runs, "run_id", self._run_id, balance=move.balance)
 
     # --- forecasts, refusals, halts ----------------------------------------------------------------------------
 

@@ -58,21 +58,22 @@ class Facts:
     def _moment_rows(self) -> tuple[list[Any], ...]:
         return (self.executions, self.missed, self.bookings, self.hits, self.signals, self.truths)
 
-    def _lists(self) -> tuple[list[Any], ...]:
+    def lists(self) -> tuple[list[Any], ...]:
+        """All records, in a fixed order of kinds."""
         return (self.trades, self.moves, *self._moment_rows())
 
     def days(self) -> "dict[int, Facts]":
         """The records of each trading day."""
         if self._by_day is None:
             days: dict[int, Facts] = {}
-            for place, rows in enumerate(self._lists()):
+            for place, rows in enumerate(self.lists()):
                 for row in rows:
                     ts_ns = closed_ns(row) if place == 0 else row.ts_event_ns if place == 1 else row.ts_ns
                     day = trading_day(ts_ns)
                     own = days.get(day)
                     if own is None:
                         own = days[day] = Facts(self.pips)
-                    own._lists()[place].append(row)
+                    own.lists()[place].append(row)
             self._by_day = days
         return self._by_day
 
@@ -84,7 +85,7 @@ class Facts:
         """The records of some trading days."""
         found = Facts(self.pips)
         for day in sorted(days):
-            for into, rows in zip(found._lists(), self.days()[day]._lists(), strict=True):
+            for into, rows in zip(found.lists(), self.days()[day].lists(), strict=True):
                 into.extend(rows)
         return found
 
@@ -99,7 +100,7 @@ class Facts:
         """The records of one owner. Cash is nobody's."""
         name = _OWNER[kind]
         found = Facts(self.pips)
-        for into, rows in zip(found._lists(), self._lists(), strict=True):
+        for into, rows in zip(found.lists(), self.lists(), strict=True):
             if rows is not self.moves:
                 into.extend(row for row in rows if getattr(row, name, None) == key)
         return found

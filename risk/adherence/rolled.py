@@ -1,8 +1,8 @@
 """What a roll-up holds: one `Period` a day, week, month, strategy, symbol and model, and the records under them.
 
-The sign rule of `records` holds: what costs us is negative. Money is in the account's smallest unit, prices in 1/100000,
-volumes in 1/100 unit, durations and moments in nanoseconds (None = it did not happen or was not told). Everything is
-plain JSON: numbers, strings, lists and objects.
+The sign rule of `records` holds: what costs us is negative. Money is in the account's smallest unit, prices in
+1/100000, volumes in 1/100 unit, durations and moments in nanoseconds (None = it did not happen or was not told).
+Everything is plain JSON: numbers, strings, lists and objects.
 """
 
 from risk.adherence.levels import LevelHit
@@ -119,7 +119,7 @@ class LevelAccuracy(Record, frozen=True, kw_only=True):
     """Protective levels of one cause: filled at, beyond (worse than) or better than their price, or not at all.
 
     `false_triggers` were reached by the side of the market that closes and not by the mid price: the spread did it.
-    `beyond_e5` is distributed over executed ones (negative = worse), `late_ns` over those that prices on record reached.
+    `beyond_e5` is distributed over executed ones (negative = worse), `late_ns` over all.
     """
 
     cause: str

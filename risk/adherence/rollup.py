@@ -38,6 +38,7 @@ from bus.messages import (
     SubmitOrder,
     SwapCharged,
 )
+from bus.values import NS_PER_HOUR
 from risk.adherence import executions as of
 from risk.adherence.findings import conservation
 from risk.adherence.intervals import Truth, by_key, coverage, drift, truth_of
@@ -358,15 +359,8 @@ class Roll:
 
 def _bounds(facts: Facts, day: int) -> tuple[int, int]:
     """Begin and end of a trading day."""
-    moment = facts.moment_of(day)
-    to_ns = next_rollover_ns(moment)
-    from_ns = next_rollover_ns(to_ns - _LONGEST_DAY_NS)
-    while next_rollover_ns(from_ns) < to_ns:
-        from_ns = next_rollover_ns(from_ns)
-    return from_ns, to_ns
-
-
-_LONGEST_DAY_NS = 26 * 3_600 * 10**9
+    to_ns = next_rollover_ns(facts.moment_of(day))
+    return next_rollover_ns(to_ns - 26 * NS_PER_HOUR), to_ns  # a day has 23 to 25 hours
 
 
 def _adds_up(table: Sequence[Period], total: Period) -> bool:
