@@ -2,9 +2,9 @@
 
 Theory of operation. `Books` is a third reading of the journal, apart from the core's book and from `risk.adherence`: it
 adds up what the venue told, deal by deal, and knows nothing of orders, prices or limits. It is held against the book of
-a core that replays the journal, against the rows of the database, and, at every account snapshot in the journal, against
-what the broker said. Whatever differs is listed with both figures. A reconcile difference that the core itself found is
-told as well: it is the broker's word against ours.
+a core that replays the journal, against the rows of the database, and, at every account snapshot in the journal,
+against what the broker said. Whatever differs is listed with both figures. A reconcile difference that the core itself
+found is told as well: it is the broker's word against ours.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -50,6 +50,7 @@ for command in (
     records.replay_command,
     records.report,
     proof.audit_command,
+    proof.parity_command,
     records.journal_group,
     records.store_group,
     models.models_group,

@@ -54,6 +54,10 @@ class Matcher:
         self._orders += 1
         return f"O{self._orders}"
 
+    def number_from(self, used: int) -> None:
+        """Count orders, deals and positions on from here: so many numbers may have been given before."""
+        self._orders = self._deals = self._positions = used
+
     def refuses_by_chance(self) -> bool:
         """Draw whether this order is refused for no reason of ours."""
         return self._model.reject_pct > 0 and self._dice.below(100) < self._model.reject_pct

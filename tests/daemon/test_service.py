@@ -18,6 +18,7 @@ from tests.harness import records as r
 
 UNITS = Path(__file__).parents[2] / "systemd"
 UNIT, BROKER_UNIT = UNITS / "plimsoll.service", UNITS / "plimsoll@.service"
+PARITY_UNIT, PARITY_TIMER = UNITS / "plimsoll-parity@.service", UNITS / "plimsoll-parity@.timer"
 COMMANDS = {UNIT: "paper --headless --pace real", BROKER_UNIT: "run --mode %i --headless"}
 
 
@@ -138,7 +139,12 @@ def test_secrets_reach_the_broker_unit_as_encrypted_credentials_under_the_names_
         assert f"LoadCredentialEncrypted={name}" in lines
 
 
-@pytest.fixture(params=COMMANDS, ids=lambda unit: unit.name)
+def test_the_nightly_unit_compares_the_day_that_ended_and_its_timer_follows_new_york():
+    assert "plimsoll parity --day last --ask --write" in PARITY_UNIT.read_text()
+    assert "OnCalendar=Mon..Fri 17:15:00 America/New_York" in PARITY_TIMER.read_text().splitlines()
+
+
+@pytest.fixture(params=[*COMMANDS, PARITY_UNIT], ids=lambda unit: unit.name)
 def analyze(request, tmp_path):
     program = shutil.which("systemd-analyze")
     if program is None:
