@@ -39,7 +39,7 @@ def of_order(run_id: str, track: OrderTrack, ledger: Ledger, arrived: Mapping[tu
         position_id=order.position_id or track.position_id,
         strategy=order.strategy,
         symbol=order.symbol,
-        model_id=intent.model_id if intent else "",
+        model_id=track.model_id,
         horizon=intent.horizon if intent else 0,
         side=int(order.side),
         leg="exit" if order.position_id or track.closing else "entry",

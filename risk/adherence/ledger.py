@@ -8,7 +8,7 @@ so every table sums to the same total and the total is the change of balance.
 It is one fold over one state, and therefore one file, though past 400 lines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -75,6 +75,7 @@ class Ledger:
                 holds them, their trades go on with what is known of them.
         """
         self._carried = carried or {}
+        self.taken_over: set[str] = set()
         self.bookings: list[Booking] = []
         self.hits: list[LevelHit] = []
         self.moves: list[BalanceMoved] = []
@@ -170,6 +171,7 @@ class Ledger:
             known.value = state.volume_e2 * state.price_e5
             known.commission, known.swap = state.commission, state.swap
             known.protect(state.stop_loss_e5, state.take_profit_e5)
+            self.taken_over.add(state.position_id)
             self._opened += 1
             known.number = self._opened
             self.positions[state.position_id] = known
@@ -218,7 +220,11 @@ class Ledger:
     def on_order(self, order: SubmitOrder) -> None:
         """An order was decided."""
         if order.client_order_id not in self.orders:
-            track = OrderTrack(order=order, intent=self.intents.get(order.intent_id))
+            intent = self.intents.get(order.intent_id)
+            track = OrderTrack(order=order, intent=intent, model_id=intent.model_id if intent else "")
+            closes = self.positions.get(order.position_id)
+            if closes is not None and closes.entry is not None:
+                track.model_id = closes.entry.model_id  # who led in is answerable for the way out
             self.orders[order.client_order_id] = self.at_work[order.client_order_id] = track
 
     def on_accepted(self, fact: OrderAccepted) -> None:
@@ -457,10 +463,10 @@ class Ledger:
             if last and touch.ts_ns and touch is not executed and late_ns > MISSED_AFTER_NS:
                 self.hits.append(missed_level(whose, touch, cause, fill.ts_event_ns, fill.price_e5, position.side))
 
-    def vain(self, now_ns: int) -> list[LevelHit]:
-        """Levels of open positions that prices have reached, and that nothing has executed for too long."""
+    def vain(self, now_ns: int, positions: Iterable[Position]) -> list[LevelHit]:
+        """Levels of positions still open that prices have reached, and that nothing has executed for too long."""
         found: list[LevelHit] = []
-        for position in self.positions.values():
+        for position in positions:
             quote = self.quotes.get(position.symbol)
             for touch, cause in ((position.stop, "stop_loss"), (position.target, "take_profit")):
                 if quote is not None and touch.ts_ns and now_ns - touch.ts_ns > MISSED_AFTER_NS:

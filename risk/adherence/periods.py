@@ -17,14 +17,18 @@ from risk.adherence.records import Count, Money, Trade
 from risk.adherence.rolled import CoverageTest, Drift, Execution, LimitPeak, Missed, Period, Service, Signals
 
 
-class Signal(NamedTuple):
-    """A forecast of a model that trades, one that did not come, or a wish to enter (`entry`)."""
+class SignalCount(NamedTuple):
+    """How many forecasts of a model that trades, misses of one, or wishes to enter (`entry`) a trading day had.
+
+    `ts_ns` is the moment of the first.
+    """
 
     kind: str
     ts_ns: int
     symbol: str
     model_id: str
     strategy: str
+    n: int
 
 
 def closed_ns(trade: Trade) -> int:
@@ -43,7 +47,7 @@ class Facts:
         self.bookings: list[Booking] = []
         self.hits: list[LevelHit] = []
         self.moves: list[BalanceMoved] = []
-        self.signals: list[Signal] = []
+        self.signals: list[SignalCount] = []
         self.truths: list[Truth] = []
         self._by_day: dict[int, Facts] | None = None
 
@@ -160,7 +164,7 @@ def period_of(
 def _signals(facts: Facts) -> Signals:
     counts = {"forecast": 0, "no_forecast": 0, "entry": 0}
     for signal in facts.signals:
-        counts[signal.kind] += 1
+        counts[signal.kind] += signal.n
     entries = [each for each in facts.executions if each.client_order_id and each.leg == "entry"]
     return Signals(
         forecasts=counts["forecast"],

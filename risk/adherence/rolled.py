@@ -270,7 +270,10 @@ class RunSpan(Record, frozen=True, kw_only=True):
 
 
 class Rollup(Record, frozen=True, kw_only=True):
-    """Everything that one or more journals tell, rolled up. `exact` = money adds up in every journal and table."""
+    """Everything that one or more journals tell, rolled up. `exact` = money adds up in every journal and table.
+
+    `missed` lists the newest missed signals (`rollup.MISSED_LISTED`); the periods count all of them.
+    """
 
     currency: str
     money_digits: int

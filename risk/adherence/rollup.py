@@ -44,7 +44,7 @@ from risk.adherence.findings import conservation
 from risk.adherence.intervals import Truth, by_key, coverage, drift, truth_of
 from risk.adherence.ledger import Ledger
 from risk.adherence.numbers import period_keys
-from risk.adherence.periods import Facts, Signal, period_of
+from risk.adherence.periods import Facts, SignalCount, period_of
 from risk.adherence.rolled import Missed, Period, Rollup, RunSpan
 from risk.adherence.service import Attendance
 from risk.adherence.usage import Usage, limit_peaks
@@ -52,6 +52,9 @@ from risk.adherence.usage import Usage, limit_peaks
 __all__ = ["Roll", "roll_up"]
 
 Numbered = tuple[int, AnyMessage]
+
+MISSED_LISTED = 10_000
+"""Missed signals that are listed one by one, the newest; all are counted."""
 
 _ALWAYS_NS = 2**63 - 1
 
@@ -86,10 +89,19 @@ class _Journal:
         self.resumes = 0
         self.unexplained = 0
         self.refused: list[IntentRefused] = []
-        self.signals: list[Signal] = []
+        self.signals: dict[tuple[int, str, str, str, str], list[int]] = {}
         self.arrived: dict[tuple[str, str], int] = {}
         self.truths: list[Truth] = []
         self.told: set[tuple[str, str, int, int]] = set()
+
+    def signal(self, kind: str, ts_ns: int, symbol: str, model_id: str, strategy: str = "") -> None:
+        """Count one more; there are too many to keep."""
+        key = (trading_day(ts_ns), kind, symbol, model_id, strategy)
+        counted = self.signals.get(key)
+        if counted is None:
+            self.signals[key] = [ts_ns, 1]
+        else:
+            counted[1] += 1
 
 
 class Roll:
@@ -190,10 +202,10 @@ class Roll:
         journal.ledger.on_signal(forecast)
         journal.arrived[forecast.request_id, forecast.model_id] = forecast.ts_init_ns
         if forecast.active:
-            journal.signals.append(Signal("forecast", forecast.ts_init_ns, forecast.symbol, forecast.model_id, ""))
+            journal.signal("forecast", forecast.ts_init_ns, forecast.symbol, forecast.model_id)
 
     def _on_no_forecast(self, journal: _Journal, missed: ForecastMissed) -> None:
-        journal.signals.append(Signal("no_forecast", missed.ts_init_ns, missed.symbol, missed.model_id, ""))
+        journal.signal("no_forecast", missed.ts_init_ns, missed.symbol, missed.model_id)
 
     def _on_resolved(self, journal: _Journal, fact: ForecastResolved) -> None:
         key = (fact.symbol, fact.model_id, fact.horizon, fact.as_of_ns)
@@ -204,7 +216,7 @@ class Roll:
     def _on_intent(self, journal: _Journal, intent: Intent) -> None:
         journal.ledger.intents[intent.intent_id] = intent
         if intent.action == "enter":
-            journal.signals.append(Signal("entry", intent.ts_init_ns, intent.symbol, intent.model_id, intent.strategy))
+            journal.signal("entry", intent.ts_init_ns, intent.symbol, intent.model_id, intent.strategy)
 
     def _on_refused(self, journal: _Journal, refused: IntentRefused) -> None:
         journal.usage.refused(refused)
@@ -246,7 +258,7 @@ class Roll:
         first = self._journals[0].run
         pips = {entry.symbol: entry.pip_e5 for journal in self._journals for entry in journal.run.instruments}
         facts = self._facts(pips)
-        days = sorted({trading_day(ts_ns) for ts_ns in facts.moments()})
+        days = sorted(facts.days())
         keys = {day: period_keys(day) for day in days}
         spans = tuple(self._span(journal) for journal in self._journals)
         tables = [
@@ -273,15 +285,18 @@ class Roll:
             models=self._owned("model", facts),
             trades=tuple(facts.trades),
             executions=tuple(facts.executions),
-            missed=tuple(facts.missed),
+            missed=tuple(facts.missed[-MISSED_LISTED:]),
             hits=tuple(facts.hits),
             outages=self._attendance.all_outages(),
         )
 
     def _facts(self, pips: dict[str, int]) -> Facts:
         facts = Facts(pips)
-        for journal in self._journals:
+        for place, journal in enumerate(self._journals):
             run_id, ledger = journal.run.run_id, journal.ledger
+            later = {name for after in self._journals[place + 1 :] if after.before is journal
+                     for name in after.ledger.taken_over}  # fmt: skip
+            still_open = [position for name, position in ledger.positions.items() if name not in later]
             for track in ledger.orders.values():
                 execution = of.of_order(run_id, track, ledger, journal.arrived)
                 facts.executions.append(execution)
@@ -291,12 +306,15 @@ class Roll:
             facts.executions += [of.of_level(run_id, hit) for hit in ledger.hits if not hit.missed]
             facts.missed += [_refused(run_id, refused, ledger.intents.get(refused.intent_id))
                              for refused in journal.refused]  # fmt: skip
-            open_trades = [ledger.trade(position) for position in ledger.positions.values()]
+            open_trades = [ledger.trade(position) for position in still_open]
             facts.trades += sorted((*ledger.trades, *open_trades), key=lambda trade: trade.number)
             facts.bookings += ledger.bookings
-            facts.hits += [*ledger.hits, *ledger.vain(journal.last_ns)]
+            facts.hits += [*ledger.hits, *ledger.vain(journal.last_ns, still_open)]
             facts.moves += ledger.moves
-            facts.signals += journal.signals
+            facts.signals += [
+                SignalCount(kind, ts_ns, symbol, model_id, strategy, n)
+                for (_, kind, symbol, model_id, strategy), (ts_ns, n) in journal.signals.items()
+            ]
             facts.truths += journal.truths
         facts.executions.sort(key=lambda each: each.ts_ns)
         facts.missed.sort(key=lambda each: each.ts_ns)
@@ -350,7 +368,7 @@ class Roll:
                     own,
                     ts_from_ns=min(moments, default=0),
                     ts_to_ns=max(moments, default=0),
-                    days=len({trading_day(ts_ns) for ts_ns in moments}),
+                    days=len(own.days()),
                     coverage=coverage(by_key(own.truths), facts.pips),
                 )
             )

@@ -43,7 +43,7 @@ class Usage:
     def __init__(self, ledger: Ledger, run: RunStarted) -> None:
         self.limits = _limits(run)
         self.peaks: dict[str, dict[int, _Peak]] = {rule: {} for rule in self.limits}
-        self.refusals: list[tuple[int, str]] = []
+        self.refusals: dict[tuple[int, str], int] = {}
         self._ledger = ledger
         self._instruments = {entry.symbol: entry for entry in run.instruments}
         self._peak_equity = 0
@@ -85,7 +85,8 @@ class Usage:
 
     def refused(self, fact: IntentRefused) -> None:
         """A rule said no."""
-        self.refusals.append((fact.ts_init_ns, fact.rule))
+        key = (next_rollover_ns(fact.ts_init_ns), fact.rule)
+        self.refusals[key] = self.refusals.get(key, 0) + 1
 
     def ordered(self, order: SubmitOrder) -> None:
         """An order was decided; exits count for the rate alone."""
@@ -161,13 +162,13 @@ def _limits(run: RunStarted) -> dict[str, float]:
 
 
 def limit_peaks(usages: list[Usage], from_ns: int, to_ns: int) -> tuple[LimitPeak, ...]:
-    """The highest use of every limit in a time, over several journals; the limit is that of the journal of the peak."""
+    """The highest use of every limit in whole trading days, over several journals; the limit is that of the peak."""
     best: dict[str, LimitPeak] = {}
     refusals: dict[str, int] = {}
     for usage in usages:
-        for ts_ns, rule in usage.refusals:
-            if from_ns <= ts_ns < to_ns:
-                refusals[rule] = refusals.get(rule, 0) + 1
+        for (day_ends_ns, rule), n in usage.refusals.items():
+            if from_ns < day_ends_ns <= to_ns:
+                refusals[rule] = refusals.get(rule, 0) + n
         for rule, limit in usage.limits.items():
             key, unit, _ = LIMITS[rule]
             inside = [peak for peak in usage.peaks[rule].values() if from_ns <= peak.ts_ns < to_ns]
