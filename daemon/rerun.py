@@ -23,6 +23,7 @@ from bus.messages import (
     AccountSnapshot,
     AnyMessage,
     BalanceMoved,
+    CalibratedForecast,
     ClockTick,
     Forecast,
     ForecastMissed,
@@ -132,7 +133,10 @@ class _Again:
         self._taken_over_ns = 0
         self._last_ns = 0
         self._ended = False
+        self._answered_ns = 0
         self._last_quotes: dict[str, Quote] = {}
+        self._usual_ns = _usual_latency_ns(records)
+        self._due: deque[tuple[int, Answer]] = deque()
 
     # --- the past ----------------------------------------------------------------------------------------------
 
@@ -188,7 +192,7 @@ class _Again:
             held=held,
             resting=at_work,
             used=self._used,
-            now_ns=now_ns,
+            now_ns=self._core.now_ns,
             account_id="again",
             currency=run.currency,
             money_digits=run.money_digits,
@@ -198,10 +202,12 @@ class _Again:
             instruments=run.instruments,
             model=self.model,
         )
+        # A night that has ended since anything was last heard is charged by whoever has the account now.
+        self._send_back(exchange.advance(min(self._core.now_ns, now_ns)), now_ns)
         if not link_up:
             self._feed(LinkChanged(up=True, reason="run again", ts_init_ns=now_ns))
         self._send_back(exchange.taken_over, now_ns)
-        self._drain(now_ns)
+        self._drain()
 
     # --- the day -----------------------------------------------------------------------------------------------
 
@@ -221,8 +227,24 @@ class _Again:
                 continue
             if isinstance(message, Answer) and self._superseded(message):
                 continue
+            together = bool(self._way) and isinstance(message, Answer) and ts_ns == self._answered_ns
+            if not together:
+                self._drain()
+                self._arrive_before(ts_ns)
+            if isinstance(message, Answer):  # of those that arrive together none acts before the last is there
+                self._answered_ns = ts_ns
+                self._way.append(message)
+                continue
             self._happens(message, ts_ns)
-            self._drain(max(ts_ns, self._core.now_ns))
+            self._drain()
+        self._drain()
+
+    def _arrive_before(self, now_ns: int) -> None:
+        """Answers that are not on record arrive after the time that an answer usually takes."""
+        while self._due and self._due[0][0] < now_ns:
+            due_ns, answer = self._due.popleft()
+            self._feed(msgspec.structs.replace(answer, ts_init_ns=due_ns))
+            self._drain()
 
     def _happens(self, message: AnyMessage, now_ns: int) -> None:
         exchange = self._exchange
@@ -253,29 +275,31 @@ class _Again:
         self._should.append(message)
         for said in self._core.process(self._seq, message):
             if isinstance(said, ForecastRequested):
-                self._way.extend(self._answered(said))
+                due_ns = self._core.now_ns + self._usual_ns
+                self._due.extend((due_ns, answer) for answer in self._answered(said))
                 continue
             self._should.append(said)
             if isinstance(said, COMMANDS):
                 self._way.append(said)
 
-    def _answered(self, request: ForecastRequested) -> list[AnyMessage]:
-        """Answers that come at once; all others come when they came."""
+    def _answered(self, request: ForecastRequested) -> Sequence[Answer]:
+        """Answers that come in time; all others come when they came."""
         given = self._answers.get(request.request_id)
         if given is None:
-            given = [late for (name, _), late in self._late.items() if name == request.request_id]
-        return [msgspec.structs.replace(answer, ts_init_ns=self._core.now_ns) for answer in given]
+            return [late for (name, _), late in self._late.items() if name == request.request_id]
+        return given
 
     def _send_back(self, facts: Sequence[VenueFact], now_ns: int) -> None:
         self._way.extend(msgspec.structs.replace(fact, ts_init_ns=now_ns) for fact in facts)
 
-    def _drain(self, now_ns: int) -> None:
+    def _drain(self) -> None:
         """Nothing is on its way for any time: commands are executed, and facts and answers arrive, in order."""
         exchange = self._exchange
         assert exchange is not None
         while self._way:
             message = self._way.popleft()
             if isinstance(message, VenueCommand):
+                now_ns = self._core.now_ns
                 self._send_back(exchange.advance(now_ns), now_ns)
                 self._send_back(exchange.execute(message, now_ns), now_ns)
             else:
@@ -320,6 +344,16 @@ def _late_forecasts(records: Sequence[Record]) -> dict[tuple[str, str], Forecast
         and isinstance(record.message, Forecast)
         and (record.message.request_id, record.message.model_id) in said
     }
+
+
+def _usual_latency_ns(records: Sequence[Record]) -> int:
+    """From the close of a bar to its forecast, the median of what is on record."""
+    told = sorted(
+        record.message.ts_init_ns - record.message.as_of_ns
+        for record in records
+        if record.kind == OUTPUT and isinstance(record.message, CalibratedForecast)
+    )
+    return max(0, told[len(told) // 2]) if told else 0
 
 
 def requests_of(records: Iterable[Record], from_ns: int, until_ns: int) -> list[ForecastRequested]:
