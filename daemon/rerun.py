@@ -37,6 +37,7 @@ from bus.messages import (
     RunEnded,
     RunStarted,
     SubmitOrder,
+    SwapCharged,
     VenueCommand,
     VenueFact,
 )
@@ -132,6 +133,7 @@ class _Again:
         self._exchange: Exchange | None = None
         self._taken_over_ns = 0
         self._last_ns = 0
+        self._venue_ns = 0  # how far the venue had come: its last price, or the last night that it charged
         self._ended = False
         self._answered_ns = 0
         self._last_quotes: dict[str, Quote] = {}
@@ -159,6 +161,9 @@ class _Again:
                 link_up = message.up
             elif isinstance(message, Quote):
                 self._last_quotes[message.symbol] = message
+                self._venue_ns = message.ts_init_ns
+            elif isinstance(message, SwapCharged):
+                self._venue_ns = max(self._venue_ns, message.ts_event_ns)
             elif isinstance(message, OrderFilled):
                 self._used += 3  # at most so many numbers were given for it
             core.process(record.seq, message)
@@ -192,7 +197,7 @@ class _Again:
             held=held,
             resting=at_work,
             used=self._used,
-            now_ns=self._core.now_ns,
+            now_ns=self._venue_ns or now_ns,
             account_id="again",
             currency=run.currency,
             money_digits=run.money_digits,
@@ -203,7 +208,8 @@ class _Again:
             model=self.model,
         )
         # A night that has ended since anything was last heard is charged by whoever has the account now.
-        self._send_back(exchange.advance(min(self._core.now_ns, now_ns)), now_ns)
+        if self._venue_ns:
+            self._send_back(exchange.advance(min(self._venue_ns, now_ns)), now_ns)
         if not link_up:
             self._feed(LinkChanged(up=True, reason="run again", ts_init_ns=now_ns))
         self._send_back(exchange.taken_over, now_ns)

@@ -6,6 +6,7 @@ import json
 import msgspec
 import pytest
 from click.testing import CliRunner
+
 from adapters.exchange import ExecutionModel
 from bus import messages as m
 from bus.calendar import trading_day
