@@ -49,6 +49,7 @@ class Facts:
         self.moves: list[BalanceMoved] = []
         self.signals: list[SignalCount] = []
         self.truths: list[Truth] = []
+        self.traded: dict[int, int] = {}
         self._by_day: dict[int, Facts] | None = None
 
     def moments(self) -> list[int]:
@@ -82,14 +83,15 @@ class Facts:
         return self._by_day
 
     def moment_of(self, day: int) -> int:
-        """Some moment of a trading day on which something happened."""
-        return self.days()[day].moments()[0]
+        """Some moment of a trading day on which something happened, or prices came (`traded`)."""
+        return self.traded.get(day) or self.days()[day].moments()[0]
 
     def within(self, days: set[int]) -> "Facts":
         """The records of some trading days."""
         found = Facts(self.pips)
         for day in sorted(days):
-            for into, rows in zip(found.lists(), self.days()[day].lists(), strict=True):
+            own = self.days().get(day)
+            for into, rows in zip(found.lists(), own.lists() if own else (), strict=own is not None):
                 into.extend(rows)
         return found
 

@@ -93,6 +93,8 @@ class _Journal:
         self.arrived: dict[tuple[str, str], int] = {}
         self.truths: list[Truth] = []
         self.told: set[tuple[str, str, int, int]] = set()
+        self.traded: dict[int, int] = {}
+        self.day_ends_ns = 0
 
     def signal(self, kind: str, ts_ns: int, symbol: str, model_id: str, strategy: str = "") -> None:
         """Count one more; there are too many to keep."""
@@ -174,6 +176,9 @@ class Roll:
             return
         ledger.quotes[quote.symbol] = quote
         journal.last_ns = max(journal.last_ns, now_ns)
+        if now_ns >= journal.day_ends_ns:
+            journal.day_ends_ns = next_rollover_ns(now_ns)
+            journal.traded.setdefault(trading_day(now_ns), now_ns)
         self._attendance.seen(now_ns)
         self._attendance.quote(quote)
         held = False
@@ -258,7 +263,7 @@ class Roll:
         first = self._journals[0].run
         pips = {entry.symbol: entry.pip_e5 for journal in self._journals for entry in journal.run.instruments}
         facts = self._facts(pips)
-        days = sorted(facts.days())
+        days = sorted(facts.days().keys() | facts.traded.keys())
         keys = {day: period_keys(day) for day in days}
         spans = tuple(self._span(journal) for journal in self._journals)
         tables = [
@@ -316,6 +321,7 @@ class Roll:
                 for (_, kind, symbol, model_id, strategy), (ts_ns, n) in journal.signals.items()
             ]
             facts.truths += journal.truths
+            facts.traded |= journal.traded
         facts.executions.sort(key=lambda each: each.ts_ns)
         facts.missed.sort(key=lambda each: each.ts_ns)
         return facts

@@ -14,7 +14,7 @@ from bus.errors import ConfigError
 from bus.values import NS_PER_HOUR, NS_PER_MS, NS_PER_S
 from daemon.cli import cli
 from daemon.core import CoreSettings, StrategySettings
-from daemon.journal import INPUT, OUTPUT, Journal, Record, read
+from daemon.journal import INPUT, Journal, Record, read
 from daemon.nightly import bounds_of, check_day, name_of
 from daemon.paper import Latencies
 from daemon.parity import KINDS, parity
@@ -170,6 +170,19 @@ def test_a_later_deal_at_another_price_is_split_into_what_the_market_moved_and_t
     assert {each.kind: each.money for each in found.differences} == {
         "latency": -20 * deal.volume_e2 // 100_000, "price": -5 * deal.volume_e2 // 100_000,
     }  # fmt: skip
+
+
+def test_a_price_that_the_venue_saw_at_the_same_moment_and_the_record_has_not_is_price(clean):
+    def elsewhere(deal):
+        loss = -30 * deal.volume_e2 // 100_000
+        away = 30 * deal.side
+        return msgspec.structs.replace(
+            deal, price_e5=deal.price_e5 + away, bid_e5=deal.bid_e5 + away, ask_e5=deal.ask_e5 + away,
+            balance=deal.balance + loss, gross_profit=deal.gross_profit + loss,
+        )  # fmt: skip
+
+    records, _ = spoilt(clean, 3, elsewhere)
+    assert kinds(adds_up(parity(records))) == {"price": 1}
 
 
 def test_other_charges_at_the_same_prices_are_price_as_well(clean):
@@ -423,4 +436,3 @@ def test_a_metronome_that_is_slowed_down_is_paired_beat_by_beat(tmp_path):
 
     assert found.entries > 20
     assert kinds(found).keys() <= {"latency"}
-    assert OUTPUT == 1

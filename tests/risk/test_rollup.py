@@ -304,16 +304,16 @@ class Hand:
                                 ts_init_ns=self.at))  # fmt: skip
         return self
 
-    def wish(self, number=1, reference=120_000):
-        self.out.append(m.Intent(intent_id=f"h-{number}", strategy="s", symbol="EURUSD", action="enter", side=Side.BUY,
+    def wish(self, number=1, reference=120_000, side=Side.BUY):
+        self.out.append(m.Intent(intent_id=f"h-{number}", strategy="s", symbol="EURUSD", action="enter", side=side,
                                  reason="", reference_e5=reference, ts_init_ns=self.at, model_id="x",
                                  request_id="q"))  # fmt: skip
         return self
 
-    def order(self, number=1, volume=10_000_000, reference=120_000, stop=119_800):
-        self.wish(number, reference)
+    def order(self, number=1, volume=10_000_000, reference=120_000, stop=119_800, side=Side.BUY):
+        self.wish(number, reference, side)
         self.out.append(m.SubmitOrder(client_order_id=f"h-{number}", intent_id=f"h-{number}", strategy="s",
-                                      symbol="EURUSD", side=Side.BUY, order_type="market", volume_e2=volume,
+                                      symbol="EURUSD", side=side, order_type="market", volume_e2=volume,
                                       reference_e5=reference, ts_init_ns=self.at, stop_loss_e5=stop))  # fmt: skip
         return self
 
@@ -465,6 +465,27 @@ def test_limits_are_told_at_their_peak_as_a_share():
     assert peaks["trailing_drawdown"].share is None, "it is switched off"
     assert near(peaks["trailing_drawdown"].peak, 100 * 21_000 / 1_010_000)
     assert hand.rolled().total.limits[0].rule == "exposure", "the nearest to its limit comes first"
+
+
+def test_a_short_beside_a_long_adds_to_the_exposure_and_not_to_the_leverage():
+    risk = '{"risk":{"max_exposure_pct_equity":5000,"max_leverage_pct":5000,"max_position_pct_equity":5000}}'
+    hand = Hand(config=risk).opened().order(2, volume=4_000_000, reference=119_990, stop=120_100, side=Side.SELL)
+    peaks = {row.rule: row.peak for row in hand.rolled().total.limits}
+
+    lot = 1_199.95 * 10_000 / 9_990  # 10,000 USD less the spread on what is held
+    assert near(peaks["exposure"], 1.4 * lot)
+    assert near(peaks["leverage"], 1_199.95 * 10_000 / 9_990)
+    first_order_alone = 1_199.95
+    assert near(peaks["position_size"], first_order_alone)
+
+
+def test_a_day_loses_against_its_own_start():
+    hand = Hand(config='{"risk":{"daily_loss_pct_e2":1000}}').opened().quote(119_500)
+    hand.quote(119_500, after=10 * NS_PER_HOUR).quote(119_300)  # over 17:00 New York, then 20 pips more
+    first, second = ({row.rule: row for row in day.limits}["daily_loss"] for day in hand.rolled().days)
+
+    assert near(first.peak, 100 * 500 / 10_000)
+    assert near(second.peak, 100 * 200 / 9_500)
 
 
 def test_outages_are_taken_off_the_hours_in_which_a_run_was_to_trade():
