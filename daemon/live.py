@@ -11,7 +11,8 @@ end of a bar is told before the first price beyond it, every price counts and no
 arrive `model_latency_ns` after the end of their bar, and prices later than that wait for them, as in a paper day. The
 venue is told whenever all is dealt with, so that one that plays step by step waits for decisions and fills.
 
-How an earlier process's journal is taken up is `takeup`'s affair.
+How an earlier process's journal is taken up is `takeup`'s affair. Pump, clock and ending are one loop, and therefore
+one file, though past 400 lines.
 """
 
 import asyncio

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from bus.messages import Intent, IntentRefused
 from risk.adherence.ledger import Ledger
 from risk.adherence.levels import LevelHit
 from risk.adherence.numbers import distribution_of
@@ -120,6 +121,25 @@ def not_traded(run_id: str, execution: Execution, track: OrderTrack) -> Missed |
         limit="",
         value=execution.state,
         edge_e5=track.intent.edge_e5 if track.intent else 0,
+    )
+
+
+def refused_signal(run_id: str, refused: IntentRefused, intent: Intent | None) -> Missed:
+    """A wish to enter that the gate refused."""
+    return Missed(
+        run_id=run_id,
+        ts_ns=refused.ts_init_ns,
+        intent_id=refused.intent_id,
+        strategy=refused.strategy,
+        symbol=refused.symbol,
+        model_id=intent.model_id if intent else "",
+        horizon=intent.horizon if intent else 0,
+        side=int(intent.side) if intent else 0,
+        what="refused",
+        rule=refused.rule,
+        limit=refused.limit,
+        value=refused.value,
+        edge_e5=intent.edge_e5 if intent else 0,
     )
 
 

@@ -45,7 +45,7 @@ from risk.adherence.intervals import Truth, by_key, coverage, drift, truth_of
 from risk.adherence.ledger import Ledger
 from risk.adherence.numbers import period_keys
 from risk.adherence.periods import Facts, SignalCount, period_of
-from risk.adherence.rolled import Missed, Period, Rollup, RunSpan
+from risk.adherence.rolled import Period, Rollup, RunSpan
 from risk.adherence.service import Attendance
 from risk.adherence.usage import Usage, limit_peaks
 
@@ -309,7 +309,7 @@ class Roll:
                 if missed is not None:
                     facts.missed.append(missed)
             facts.executions += [of.of_level(run_id, hit) for hit in ledger.hits if not hit.missed]
-            facts.missed += [_refused(run_id, refused, ledger.intents.get(refused.intent_id))
+            facts.missed += [of.refused_signal(run_id, refused, ledger.intents.get(refused.intent_id))
                              for refused in journal.refused]  # fmt: skip
             open_trades = [ledger.trade(position) for position in still_open]
             facts.trades += sorted((*ledger.trades, *open_trades), key=lambda trade: trade.number)
@@ -391,22 +391,4 @@ def _adds_up(table: Sequence[Period], total: Period) -> bool:
     sums = [sum(getattr(row.money, name) for row in table) for name in total.money.__struct_fields__]
     return sums == [getattr(total.money, name) for name in total.money.__struct_fields__] and all(
         row.money.ties_out for row in table
-    )
-
-
-def _refused(run_id: str, refused: IntentRefused, intent: Intent | None) -> Missed:
-    return Missed(
-        run_id=run_id,
-        ts_ns=refused.ts_init_ns,
-        intent_id=refused.intent_id,
-        strategy=refused.strategy,
-        symbol=refused.symbol,
-        model_id=intent.model_id if intent else "",
-        horizon=intent.horizon if intent else 0,
-        side=int(intent.side) if intent else 0,
-        what="refused",
-        rule=refused.rule,
-        limit=refused.limit,
-        value=refused.value,
-        edge_e5=intent.edge_e5 if intent else 0,
     )
