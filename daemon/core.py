@@ -73,6 +73,7 @@ from risk.book import Book
 from risk.gate import review
 from risk.halt import Halts
 from risk.orders import remember
+from risk.policies.scopes import check_scopes
 from risk.policy import Policy
 from risk.promotion import SwapPolicy
 from risk.reconcile import compare
@@ -214,6 +215,7 @@ class Core:
         if settings.cost is not None and settings.cost.enabled:
             self._costs = CostWatch(settings.cost, settings.slippage_allowance_e5)
         self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
+        check_scopes(settings.risk, run.instruments, [strategy.name for strategy in self.strategies])
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
         self._markets = {
             entry.symbol: Market(entry, run.period_ns, self.counters, swap=settings.swap, level_ppm=run.levels_ppm[0])

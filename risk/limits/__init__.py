@@ -4,8 +4,8 @@ Theory of operation. `look` works out once what every rule needs to know (`Check
 integers. RULES lists them in the order in which they are asked; the first breach refuses. A rule of value 0 in the
 policy is off. Tightening any limit can only turn an acceptance into a refusal, never the reverse.
 
-To add a rule: write the function in the file of its kind, and give it a line in that file's RULES; a new file's RULES
-are joined here.
+To add a rule: write the function in the file of its kind, and give it a line in that file's RULES, with the settings
+that it reads (`risk.policies`); a new file's RULES are joined here.
 """
 
 from risk.limits import losses, market, orders, sizes, standing
@@ -21,8 +21,8 @@ RULES: tuple[Rule, ...] = (*standing.RULES, *market.RULES, *orders.RULES, *losse
 
 def first_breach(check: Check) -> Breach | None:
     """The first limit that an entry would break, or None."""
-    for rule, _ in RULES:
-        breach = rule(check)
+    for rule in RULES:
+        breach = rule.ask(check)
         if breach is not None:
             return breach
     return None

@@ -26,15 +26,38 @@ class Rule(NamedTuple):
     Attributes:
         ask: a pure function; its name is the rule's.
         why: the reason for the rule, in a sentence.
+        keys: the settings that it reads, below ``risk.`` (``max_spread_pips_e1``, ``losses.weekly_loss_pct_e2``).
     """
 
     ask: "Callable[[Check], Breach | None]"
     why: str
+    keys: tuple[str, ...] = ()
+
+
+class _Scoped:
+    """A policy as tight as a symbol and a strategy make it, worked out once for each pair with limits."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._known: dict[tuple[str, str], Policy] = {}
+
+    def __call__(self, policy: Policy, symbol: str, strategy: str) -> Policy:
+        if policy is not self._policy:
+            self._policy, self._known = policy, {}
+        pair = symbol if symbol in policy.symbols else "", strategy if strategy in policy.strategies else ""
+        found = self._known.get(pair)
+        if found is None:
+            found = self._known[pair] = policy.within(*pair)
+        return found
+
+
+_scoped = _Scoped()
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """All that a rule may look at. Money in the account's smallest unit, volumes in 1/100 units.
 
+    `policy` is as tight as the entry's symbol and strategy make it.
     `price_e5` is where the position would open and `closing_e5` where it could close then (the side that triggers its
     stop); both 0 without a quote. `position_value`, `gross_value` and `net_value` are worst cases that include the
     entry and everything at work: one side of the symbol, all sides added up, and the larger side of each symbol. They
@@ -85,7 +108,7 @@ def look(
     return Check(
         intent=intent,
         instrument=book.instruments[symbol],
-        policy=policy,
+        policy=_scoped(policy, symbol, intent.strategy),
         now_ns=now_ns,
         halt_level=halt_level,
         quote=quote,

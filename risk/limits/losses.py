@@ -31,6 +31,14 @@ def trailing_drawdown(c: Check) -> Breach | None:
 
 RULES = (
     Rule(equity, "Without equity there is nothing to risk."),
-    Rule(daily_loss, "A day that has lost too much, counting what still floats, takes no more risk."),
-    Rule(trailing_drawdown, "Nor does an account that has fallen too far from its highest floating equity."),
+    Rule(
+        daily_loss,
+        "A day that has lost too much, counting what still floats, takes no more risk.",
+        ("daily_loss_pct_e2",),
+    ),
+    Rule(
+        trailing_drawdown,
+        "Nor does an account that has fallen too far from its highest floating equity.",
+        ("trailing_drawdown_pct_e2",),
+    ),
 )

@@ -52,7 +52,11 @@ def price_collar(c: Check) -> Breach | None:
 
 RULES = (
     Rule(crossed_quote, "Nothing is decided on a quote that cannot be true."),
-    Rule(stale_quote, "Nothing is decided on an old price."),
-    Rule(spread, "An entry pays the spread; a wide one is waited out."),
-    Rule(price_collar, "What was decided at one price is not executed at quite another."),
+    Rule(stale_quote, "Nothing is decided on an old price.", ("max_quote_age_s",)),
+    Rule(spread, "An entry pays the spread; a wide one is waited out.", ("max_spread_pips_e1",)),
+    Rule(
+        price_collar,
+        "What was decided at one price is not executed at quite another.",
+        ("price_collar_pips_e1", "resting_collar_pips_e1"),
+    ),
 )

@@ -46,6 +46,6 @@ def order_rate(c: Check) -> Breach | None:
 RULES = (
     Rule(missing_stop, "Every open position has a stop at the broker, so an entry without one is refused."),
     Rule(stop_side, "A stop lies on the losing side and a target on the winning side of the market."),
-    Rule(stop_distance, "A stop too far away protects nothing."),
-    Rule(order_rate, "A strategy gone wild is stopped by the minute."),
+    Rule(stop_distance, "A stop too far away protects nothing.", ("max_stop_distance_pct_e2",)),
+    Rule(order_rate, "A strategy gone wild is stopped by the minute.", ("max_orders_per_minute",)),
 )

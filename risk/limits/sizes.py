@@ -61,9 +61,10 @@ RULES = (
     Rule(
         order_volume,
         "The venue takes volumes between its minimum and maximum, in steps; the policy sets a largest order.",
+        ("max_order_lots_e2",),
     ),
-    Rule(position_size, "One side of one symbol stays small against equity."),
-    Rule(exposure, "All positions and entries together stay small against equity."),
-    Rule(leverage, "The larger sides of all symbols together stay within a leverage."),
-    Rule(margin, "Enough equity stays free of margin to live through a move."),
+    Rule(position_size, "One side of one symbol stays small against equity.", ("max_position_pct_equity",)),
+    Rule(exposure, "All positions and entries together stay small against equity.", ("max_exposure_pct_equity",)),
+    Rule(leverage, "The larger sides of all symbols together stay within a leverage.", ("max_leverage_pct",)),
+    Rule(margin, "Enough equity stays free of margin to live through a move.", ("min_free_margin_pct",)),
 )

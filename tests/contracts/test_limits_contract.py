@@ -12,16 +12,16 @@ from bus.values import Side
 from risk import limits
 from risk.limits import RULES, Breach, look
 from risk.policy import Policy
-from tests.harness.books import NOW_NS, begun, entry, opened, order, quote, unknown
+from tests.harness.books import NOW_NS, begun, entry, opened, order, quote, switched_off, unknown
 
-OFF = Policy(**{name: 0 for name in Policy.__struct_fields__ if name != "loss_halt_level"})
+OFF = switched_off()
 TIGHT = msgspec.structs.replace(
     OFF, max_order_lots_e2=1, max_position_pct_equity=1, max_exposure_pct_equity=1, max_leverage_pct=1,
     daily_loss_pct_e2=1, trailing_drawdown_pct_e2=1, max_orders_per_minute=1, price_collar_pips_e1=1,
     resting_collar_pips_e1=1, max_stop_distance_pct_e2=1, max_spread_pips_e1=1, max_quote_age_s=1,
     min_free_margin_pct=100,
 )  # fmt: skip
-IDS = [rule.__name__ for rule, _ in RULES]
+IDS = [rule.ask.__name__ for rule in RULES]
 
 
 def calm(policy=OFF):
@@ -44,14 +44,14 @@ def terrible():
         yield msgspec.structs.replace(fast, quote=None, margin=None, position_value=None, equity=-1)
 
 
-@pytest.mark.parametrize(("rule", "why"), RULES, ids=IDS)
-def test_a_rule_passes_a_calm_entry_and_says_in_one_sentence_why_it_exists(rule, why):
-    assert rule(calm()) is None
-    assert why.endswith(".")
-    assert rule.__doc__.startswith("Whether ")
+@pytest.mark.parametrize("rule", RULES, ids=IDS)
+def test_a_rule_passes_a_calm_entry_and_says_in_one_sentence_why_it_exists(rule):
+    assert rule.ask(calm()) is None
+    assert rule.why.endswith(".")
+    assert rule.ask.__doc__.startswith("Whether ")
 
 
-@pytest.mark.parametrize("rule", [rule for rule, _ in RULES], ids=IDS)
+@pytest.mark.parametrize("rule", [rule.ask for rule in RULES], ids=IDS)
 def test_a_rule_bites_and_names_rule_limit_value_and_what_would_have_passed(rule):
     breaches = [b for check in terrible() if (b := rule(check)) is not None]
     assert breaches
@@ -61,7 +61,7 @@ def test_a_rule_bites_and_names_rule_limit_value_and_what_would_have_passed(rule
         assert all(msgspec.structs.astuple(breach))
 
 
-@pytest.mark.parametrize("rule", [rule for rule, _ in RULES], ids=IDS)
+@pytest.mark.parametrize("rule", [rule.ask for rule in RULES], ids=IDS)
 def test_a_rule_is_a_pure_function_of_its_check(rule):
     for check in terrible():
         before = repr(check)
@@ -87,7 +87,7 @@ def test_every_limit_of_the_policy_is_read_by_a_rule_or_a_halt():
 
     room = Path(limits.__file__).parent
     text = "".join(file.read_text() for file in (*sorted(room.glob("*.py")), room.parent / "halt.py"))
-    unread = [name for name in Policy.__struct_fields__ if f".{name}" not in text]
+    unread = [name for name in Policy.KEYS if f".{name}" not in text]
     assert unread == ["protect_within_s"], "this one is the core's"
 
 

@@ -3,10 +3,25 @@
 from bus import messages as m
 from bus.values import NS_PER_HOUR, NS_PER_S, OrderType, Side, default_instrument
 from risk.book import Book
+from risk.policies.keys import Group
+from risk.policy import Policy
 
 NOW_NS = 1_525_186_800_000_000_000 // NS_PER_HOUR * NS_PER_HOUR  # Tuesday, 1 May 2018, 15:00 UTC
 SYMBOLS = ("EURUSD", "USDJPY", "EURGBP", "GBPUSD")
 PRICES = {"EURUSD": 120_000, "USDJPY": 10_900_000, "EURGBP": 88_000, "GBPUSD": 136_000}
+
+
+def switched_off(**changes):
+    """The policy whose limits are all off, but for the changes."""
+    values = {}
+    for field in Policy.__struct_fields__:
+        default = getattr(Policy(), field)
+        if isinstance(default, Group):
+            off = {name: 0 for name, key in default.KEYS.items() if key.zero}
+            values[field] = type(default)(**off)
+        elif isinstance(default, int):
+            values[field] = default if field == "loss_halt_level" else 0
+    return Policy(**(values | changes))
 
 
 def empty_book(currency="USD", leverage=30, symbols=SYMBOLS):
