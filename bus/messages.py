@@ -788,6 +788,29 @@ class AlertCleared(Message, frozen=True, kw_only=True):
     ts_init_ns: int
 
 
+# --- news -------------------------------------------------------------------------------------------------------
+
+
+class NewsEvent(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One event of a calendar. `impact` is 1 low, 2 medium, 3 high."""
+
+    ts_ns: int
+    currency: str
+    impact: int
+    title: str
+
+
+class NewsScheduled(Message, frozen=True, kw_only=True):
+    """A calendar of events that move prices; it takes the place of the one before. Produced by shells, from a file.
+
+    `source` names the file, `events` are in order of time.
+    """
+
+    source: str
+    events: tuple[NewsEvent, ...]
+    ts_init_ns: int
+
+
 AnyMessage = (
     Quote
     | Bar
@@ -834,6 +857,7 @@ AnyMessage = (
     | RunEnded
     | AlertRaised
     | AlertCleared
+    | NewsScheduled
 )
 """The tagged union that the codec encodes and decodes."""
 

@@ -69,6 +69,7 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
             m.RunResumed,
             m.RunEnded,
             m.LinkChanged,
+            m.NewsScheduled,
         ),
     ),
     "alert": (Lane.FACTS, (m.AlertRaised, m.AlertCleared)),

@@ -12,7 +12,7 @@ symbol's forecasts, the strategies' view) has its own.
 What is counted here and not said (late answers, unknown models) is in `counters`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -43,6 +43,7 @@ from bus.messages import (
     ModelPromoted,
     ModelRefused,
     ModelRolledBack,
+    NewsScheduled,
     OrderAccepted,
     OrderCancelled,
     OrderExpired,
@@ -72,6 +73,7 @@ from risk.alerts.cost import CostPolicy, CostWatch, reduced_ppm
 from risk.book import Book
 from risk.gate import review
 from risk.halt import Halts
+from risk.holding import must_close, weekend_near
 from risk.orders import remember
 from risk.policies.scopes import check_scopes
 from risk.policy import Policy
@@ -210,6 +212,7 @@ class Core:
             leverage=run.leverage,
             hedged=run.hedged,
             instruments=run.instruments,
+            policy=settings.risk,
         )
         self.halts = Halts()
         if settings.cost is not None and settings.cost.enabled:
@@ -250,6 +253,7 @@ class Core:
             ForeignChanged: self._on_fact,
             BalanceMoved: self._on_fact,
             LinkChanged: self._on_link,
+            NewsScheduled: self._on_news,
         }
         self._watch()
         return NOTHING
@@ -280,6 +284,7 @@ class Core:
 
     def _on_tick(self, tick: ClockTick) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, tick.ts_init_ns)
+        self.book.turn(self.now_ns)
         out: list[AnyMessage] = []
         if self._link_up:  # otherwise quotes are missing; history tells these bars when the link is back
             for market in self._markets.values():
@@ -334,7 +339,8 @@ class Core:
             self._protect(out)
 
     def _protect(self, out: list[AnyMessage]) -> None:
-        grace_ns = self.settings.risk.protect_within_s * NS_PER_S
+        policy = self.settings.risk
+        grace_ns = policy.protect_within_s * NS_PER_S
         # Asked on every event, not once: a close that the venue rejected is sent again.
         flatten = self.ended or self.halts.level >= HaltLevel.FLATTEN
         for position in tuple(self.book.positions.values()):
@@ -343,6 +349,8 @@ class Core:
             elif position.stop_loss_e5 == 0 and self.now_ns - max(position.ts_told_ns, position.ts_open_ns) > grace_ns:
                 # Counted from when we were told: a deal that comes late brings its levels right behind it.
                 self._exit(position.position_id, "unprotected", out)
+            elif reason := must_close(position, self.book.instruments[position.symbol], policy, self.now_ns):
+                self._exit(position.position_id, reason, out)
 
     # --- forecasts ---------------------------------------------------------------------------------------------
 
@@ -537,10 +545,13 @@ class Core:
         if latched.level >= HaltLevel.FLATTEN:
             self._flatten(latched.rule, out)
 
-    def _cancel_entries(self, reason: str, out: list[AnyMessage]) -> None:
+    def _cancel_entries(self, reason: str, out: list[AnyMessage], symbols: Collection[str] | None = None) -> None:
+        """Withdraw what rests, in some symbols or in all."""
         if not self._link_up:
             return
         for order in self.book.resting_entries():
+            if symbols is not None and order.symbol not in symbols:
+                continue
             cancel = CancelOrder(
                 client_order_id=order.client_order_id, symbol=order.symbol, reason=reason, ts_init_ns=self.now_ns
             )
@@ -548,9 +559,17 @@ class Core:
             out.append(cancel)
 
     def _cancel_again(self, out: list[AnyMessage]) -> None:
-        """Withdraw entries that were in flight when all were cancelled, and those whose cancel was refused."""
+        """Withdraw entries that were in flight when all were cancelled, and those whose cancel was refused.
+
+        And, before a weekend that nothing is held over, those that could still be filled.
+        """
+        policy = self.settings.risk
         if self.ended or self.halts.level >= HaltLevel.CANCEL_ENTRIES:
             self._cancel_entries("cancel entries", out)
+        elif policy.hours.weekend_flat_min:
+            instruments = self.book.instruments
+            near = [symbol for symbol in instruments if weekend_near(instruments[symbol], policy, self.now_ns)]
+            self._cancel_entries("weekend", out, near)
 
     def _flatten(self, reason: str, out: list[AnyMessage]) -> None:
         for position_id in tuple(self.book.positions):
@@ -567,6 +586,11 @@ class Core:
     def _on_noted(self, resumed: RunResumed) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, resumed.ts_init_ns)
         self._leaving = False
+        return NOTHING
+
+    def _on_news(self, news: NewsScheduled) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, news.ts_init_ns)
+        self.book.record.scheduled(news.events)
         return NOTHING
 
     def _on_end(self, end: RunEnded) -> Sequence[AnyMessage]:

@@ -14,8 +14,14 @@ from typing import ClassVar
 import msgspec
 
 from bus.errors import ConfigError
+from risk.policies.hours import Hours
 from risk.policies.keys import Key, check_keys, tightest
-from risk.policies.scopes import StrategyLimits, SymbolLimits
+from risk.policies.losses import Losses
+from risk.policies.news import News
+from risk.policies.orders import Orders
+from risk.policies.scopes import CurrencyLimits, StrategyLimits, SymbolLimits
+from risk.policies.sizes import Sizes
+from risk.policies.streaks import Streaks
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +47,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         max_quote_age_s: oldest quote on which to enter, in seconds. 0 = off.
         min_free_margin_pct: equity that must stay free of margin if every entry were filled, in percent. 0 = off.
         protect_within_s: a position without a stop for longer than this is closed.
+        sizes: currency legs, margin in use, number of positions.
+        orders: cancels, slippage, holding time.
+        losses: further losses and drawdowns that halt, and when a trading day begins.
+        streaks: pauses after losses in a row.
+        hours: when entries may be made.
+        news: no entries around events.
         symbols: tighter limits by symbol.
+        currencies: tighter limits by currency.
         strategies: tighter limits by strategy.
     """
 
@@ -120,7 +133,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_quote_age_s: int = 30
     min_free_margin_pct: int = 20
     protect_within_s: int = 10
+    sizes: Sizes = Sizes()
+    orders: Orders = Orders()
+    losses: Losses = Losses()
+    streaks: Streaks = Streaks()
+    hours: Hours = Hours()
+    news: News = News()
     symbols: dict[str, SymbolLimits] = {}
+    currencies: dict[str, CurrencyLimits] = {}
     strategies: dict[str, StrategyLimits] = {}
 
     def __post_init__(self) -> None:
@@ -145,9 +165,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """This policy with every plain key as tight as the scopes of a symbol and a strategy make it."""
         changed: dict[str, int] = {}
         for scope in (self.symbols.get(symbol), self.strategies.get(strategy)):
-            for name in scope.KEYS if scope is not None else ():
+            for name in scope.TIGHTENS & self.KEYS.keys() if scope is not None else ():
                 value: int = getattr(scope, name)
-                if value and name in self.KEYS:
+                if value:
                     own: int = changed[name] if name in changed else getattr(self, name)
                     changed[name] = tightest(self.KEYS[name], own, value)
         return msgspec.structs.replace(self, **changed) if changed else self
+
+    def holding_limit_s(self, symbol: str, strategy: str) -> int:
+        """How long a position may be held, as its symbol and its strategy make it; 0 = for ever."""
+        scopes = (self.orders, self.symbols.get(symbol), self.strategies.get(strategy))
+        limits_s = [scope.max_holding_s for scope in scopes if scope is not None and scope.max_holding_s]
+        return min(limits_s, default=0)

@@ -8,14 +8,21 @@ To add a rule: write the function in the file of its kind, and give it a line in
 that it reads (`risk.policies`); a new file's RULES are joined here.
 """
 
-from risk.limits import losses, market, orders, sizes, standing
+from risk.limits import hours, losses, market, orders, sizes, standing
 from risk.limits.check import Breach, Check, Rule, look
 from risk.limits.numbers import impossible
 from risk.limits.standing import NO_CONNECTION
 
 __all__ = ["NO_CONNECTION", "RULES", "Breach", "Check", "Rule", "first_breach", "impossible", "look"]
 
-RULES: tuple[Rule, ...] = (*standing.RULES, *market.RULES, *orders.RULES, *losses.RULES, *sizes.RULES)
+RULES: tuple[Rule, ...] = (
+    *standing.RULES,
+    *market.RULES,
+    *hours.RULES,
+    *orders.RULES,
+    *losses.RULES,
+    *sizes.RULES,
+)
 """Every rule with its reason, in the order of asking. `number` (see `impossible`) comes before all of them."""
 
 

@@ -37,10 +37,12 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Attributes:
         SECTION: its table in the configuration, for instance ``risk.losses``; empty where it stands under many names.
         KEYS: by field name. What is no whole number (a name, a switch) is checked by the group itself.
+        WORDS: what such a setting is, in a sentence, by field name.
     """
 
     SECTION: ClassVar[str] = ""
     KEYS: ClassVar[Mapping[str, Key]] = {}
+    WORDS: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         """Refuse impossible values at construction and at decoding alike."""

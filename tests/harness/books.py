@@ -13,15 +13,27 @@ PRICES = {"EURUSD": 120_000, "USDJPY": 10_900_000, "EURGBP": 88_000, "GBPUSD": 1
 
 def switched_off(**changes):
     """The policy whose limits are all off, but for the changes."""
-    values = {}
+    return _policy(lambda key: 0 if key.zero else None, changes)
+
+
+def as_tight_as_can_be(**changes):
+    """The policy that allows least, but for the changes."""
+    ends = {"lower": lambda key: max(key.lowest, 1), "higher": lambda key: key.highest, "": lambda key: None}
+    return _policy(lambda key: ends[key.tighter](key), changes)
+
+
+def _policy(value_of, changes):
+    values = {name: value_of(key) for name, key in Policy.KEYS.items()}
     for field in Policy.__struct_fields__:
         default = getattr(Policy(), field)
         if isinstance(default, Group):
-            off = {name: 0 for name, key in default.KEYS.items() if key.zero}
-            values[field] = type(default)(**off)
-        elif isinstance(default, int):
-            values[field] = default if field == "loss_halt_level" else 0
-    return Policy(**(values | changes))
+            more = {"file": "calendar.csv"} if field == "news" else {}
+            values[field] = type(default)(**_given({name: value_of(key) for name, key in default.KEYS.items()}), **more)
+    return Policy(**(_given(values) | {"loss_halt_level": 3} | changes))
+
+
+def _given(values):
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def empty_book(currency="USD", leverage=30, symbols=SYMBOLS):
