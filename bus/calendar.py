@@ -90,15 +90,26 @@ def _local(quarter: int, zone: str) -> datetime:
     return (_EPOCH + timedelta(minutes=15 * quarter)).astimezone(named_zone(zone))
 
 
+@lru_cache(maxsize=4096)
 def _hour_on(ordinal: int, zone: str, hour: int) -> int:
-    """When the hour begins on a local date. One that a change of clocks skips begins as if it had not been skipped."""
-    return to_ns(datetime.fromordinal(ordinal).replace(hour=hour, tzinfo=named_zone(zone)).astimezone(UTC))
+    """When a zone's clock first shows an hour, or a later one, on a local date; the first time if it does so twice."""
+    wanted = datetime.fromordinal(ordinal).replace(hour=hour, tzinfo=named_zone(zone))
+    begins = wanted.astimezone(UTC)
+    if begins.astimezone(wanted.tzinfo).replace(tzinfo=None) == wanted.replace(tzinfo=None):
+        return to_ns(begins)
+    # The clocks skip it: it begins when they change, which lies between what the offsets before and after make of it.
+    before, after = to_ns(wanted.replace(fold=1).astimezone(UTC)) // NS_PER_S, to_ns(begins) // NS_PER_S
+    while after - before > 1:
+        middle = (before + after) // 2
+        local = to_datetime(middle * NS_PER_S).astimezone(wanted.tzinfo).replace(tzinfo=None)
+        before, after = (before, middle) if local >= wanted.replace(tzinfo=None) else (middle, after)
+    return after * NS_PER_S
 
 
 def next_day_ns(ts_ns: int, zone: str, hour: int) -> int:
     """The first moment strictly after another at which a zone's clock comes to an hour: where its trading day ends.
 
-    Where the clock shows the hour twice, the first counts.
+    Where the clock shows the hour twice the first counts, and where it skips it the moment of the change.
 
     Raises:
         DataError: there is no such zone.

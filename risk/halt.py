@@ -56,8 +56,10 @@ class Halts:
         """
         if book.balance is None:
             return None
-        equity = book.equity
-        for floor in book.watermarks.floors(policy):
+        equity, floors = book.equity, book.watermarks.floors(policy)
+        if equity > book.watermarks.highest_floor:
+            return None
+        for floor in floors:
             if equity <= floor.at and floor.rule not in self._latched:
                 return self._latch(
                     floor.rule,

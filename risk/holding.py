@@ -14,8 +14,10 @@ def weekend_near(instrument: Instrument, policy: Policy, now_ns: int) -> bool:
 
 def must_close(position: Position, instrument: Instrument, policy: Policy, now_ns: int) -> str:
     """Why a position must be closed now, in a word or two; empty = it need not be."""
-    if weekend_near(instrument, policy, now_ns):
+    if policy.hours.weekend_flat_min and weekend_near(instrument, policy, now_ns):
         return "weekend"
+    if not (policy.orders.max_holding_s or policy.symbols or policy.strategies):
+        return ""  # asked at every quote
     limit_s = policy.holding_limit_s(position.symbol, position.strategy)
     since_ns = max(position.ts_open_ns, position.ts_told_ns)  # 0 = nobody said since when, so nobody knows how long
     if limit_s and since_ns and now_ns - since_ns > limit_s * NS_PER_S:

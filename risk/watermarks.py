@@ -16,6 +16,7 @@ operator who lifts some other halt loosens no drawdown that way.
 import msgspec
 
 from bus.calendar import next_day_ns, week_begin_ns
+from bus.values import LARGEST
 from risk.policy import Policy
 
 _PCT_E2 = 10_000
@@ -63,6 +64,7 @@ class Watermarks:
         day_end_peak: highest value at which a trading day ended, never below where it all began.
         intraday_peak: highest floating equity, never below where it all began.
         next_day_ns: when the next trading day begins; 0 before the start.
+        highest_floor: of those that `floors` gave last: equity above it breaks none.
     """
 
     def __init__(self, policy: Policy, money_digits: int) -> None:
@@ -72,6 +74,7 @@ class Watermarks:
         self.static_mark = self.day_end_peak = self.intraday_peak = 0
         self.next_day_ns = 0
         self._week_begin_ns = 0
+        self.highest_floor = -LARGEST
         self._floors: tuple[Floor, ...] | None = None
         self._floors_of: Policy | None = None
 
@@ -136,6 +139,7 @@ class Watermarks:
         if self._floors is None or self._floors_of is not policy:
             self._floors = tuple(self._set_by(policy))
             self._floors_of = policy
+            self.highest_floor = max((floor.at for floor in self._floors), default=-LARGEST)
         return self._floors
 
     def _set_by(self, policy: Policy) -> "list[Floor]":

@@ -28,8 +28,8 @@ RULES: tuple[Rule, ...] = (
 
 def first_breach(check: Check) -> Breach | None:
     """The first limit that an entry would break, or None."""
-    for rule in RULES:
-        breach = rule.ask(check)
+    for ask, _, _ in RULES:
+        breach = ask(check)
         if breach is not None:
             return breach
     return None

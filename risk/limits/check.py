@@ -1,6 +1,6 @@
 """What a rule may look at, and what it answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from bus.messages import HaltLevel, Intent, NewsEvent, Quote
 from bus.values import Instrument, OrderType, Side
 from risk.book import Book
-from risk.orders import Order, Position
+from risk.orders import remember
 from risk.policies.scopes import ScopeLimits
 from risk.policy import Policy
 from risk.record import ACCOUNT, Scope, in_last_minute
@@ -71,24 +71,24 @@ class Figures(msgspec.Struct, frozen=True, gc=False):
     last_loss_ns: int
 
 
-class _Scoped:
-    """A policy as tight as a symbol and a strategy make it, worked out once for each pair with limits."""
-
-    def __init__(self) -> None:
-        self._policy: Policy | None = None
-        self._known: dict[tuple[str, str], Policy] = {}
-
-    def __call__(self, policy: Policy, symbol: str, strategy: str) -> Policy:
-        if policy is not self._policy:
-            self._policy, self._known = policy, {}
-        pair = symbol if symbol in policy.symbols else "", strategy if strategy in policy.strategies else ""
-        found = self._known.get(pair)
-        if found is None:
-            found = self._known[pair] = policy.within(*pair)
-        return found
+_SCOPED_KEPT = 64
+_scoped_known: dict[tuple[int, str, str], tuple[Policy, Policy]] = {}
 
 
-_scoped = _Scoped()
+def _scoped(policy: Policy, symbol: str, strategy: str) -> Policy:
+    """A policy as tight as a symbol and a strategy make it, worked out once for each pair."""
+    if symbol not in policy.symbols:
+        symbol = ""
+    if strategy not in policy.strategies:
+        strategy = ""
+    if not (symbol or strategy):
+        return policy
+    key = id(policy), symbol, strategy
+    found = _scoped_known.get(key)
+    if found is None or found[0] is not policy:  # the first of the pair keeps it alive, so that its id stays its own
+        found = policy, policy.within(symbol, strategy)
+        remember(_scoped_known, key, found, _SCOPED_KEPT)
+    return found[1]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,20 +179,20 @@ def look(
         day_start_equity=book.day_start_equity,
         day_begin_ns=record.day_begin_ns,
         floors=book.watermarks.floors(policy),
-        account=_figures(book, ACCOUNT, worth, symbol, side, now_ns),
+        account=_account(book, _values(book, worth, symbol, side) if worth is not None else None, now_ns),
         scopes=_scopes(intent, book, policy, worth, volume_e2, now_ns),
-        legs=_legs(book, worth, (instrument.base, instrument.quote)),
+        legs=_legs(book, worth, instrument) if worth is not None else (),
         news=calendar.near((instrument.base, instrument.quote), now_ns, policy.news) if calendar is not None else None,
         calendar_last_ns=calendar.last_ns if calendar is not None else None,
         link_up=link_up,
     )
 
 
-Sides = Mapping[str, tuple[int, int]]
+Sides = dict[str, tuple[int, int]]
 """By symbol: long and short volume in 1/100 units, or their values in the account's smallest unit."""
 
 
-def _with(sides: dict[str, tuple[int, int]], symbol: str, side: Side, volume_e2: int) -> Sides:
+def _with(sides: Sides, symbol: str, side: Side, volume_e2: int) -> Sides:
     long_e2, short_e2 = sides.get(symbol, (0, 0))
     sides[symbol] = (long_e2 + volume_e2, short_e2) if side > 0 else (long_e2, short_e2 + volume_e2)
     return sides
@@ -200,42 +200,63 @@ def _with(sides: dict[str, tuple[int, int]], symbol: str, side: Side, volume_e2:
 
 def _worth(book: Book, sides: Sides) -> Sides | None:
     """The value of every side at its symbol's mid price; None where something cannot be valued."""
-    worth: dict[str, tuple[int, int]] = {}
+    worth: Sides = {}
+    quotes, scale_of = book.quotes, book.marks.scale_of
     for name, (bought_e2, sold_e2) in sides.items():
-        if name not in book.instruments:
-            return None  # somebody else's, in a symbol that nothing here can value
-        mid_e5, scale = book.marks.mid_e5(name), book.marks.scale_of(name)
-        if mid_e5 is None or scale is None:
+        quote = quotes.get(name)
+        # Somebody else's symbol, which nothing here can value, has no quote either.
+        scale = scale_of(name) if quote is not None else None
+        if quote is None or scale is None:
             return None
-        _, multiplier, divisor = scale
+        unit, divisor = (quote.bid_e5 + quote.ask_e5) // 2 * scale[1], scale[2]
         # Rounded up: never in favour of more risk.
-        worth[name] = -(-bought_e2 * mid_e5 * multiplier // divisor), -(-sold_e2 * mid_e5 * multiplier // divisor)
+        worth[name] = -(-bought_e2 * unit // divisor), -(-sold_e2 * unit // divisor)
     return worth
 
 
 def _values(book: Book, worth: Sides, symbol: str, side: Side) -> Values:
     gross = net = margin = 0
     for name, (long_value, short_value) in worth.items():
-        larger = max(long_value, short_value)
+        larger = long_value if long_value > short_value else short_value  # noqa: FURB136 (asked for every order)
         gross += long_value + short_value
         net += larger
-        margin += -(-larger // book.leverage_of(name))
+        margin -= -larger // book.leverage_of(name)
     return Values(worth[symbol][0 if side > 0 else 1], gross, net, margin)
 
 
-def _legs(book: Book, worth: Sides | None, currencies: tuple[str, str]) -> tuple[tuple[str, int], ...]:
-    """Of each currency the larger of what is bought and what is sold of it."""
-    legs: list[tuple[str, int]] = []
-    for currency in currencies if worth is not None else ():
-        bought = sold = 0
-        for name, (long_value, short_value) in worth.items() if worth is not None else ():
-            instrument = book.instruments[name]
-            if instrument.base == currency:
-                bought, sold = bought + long_value, sold + short_value
-            elif instrument.quote == currency:
-                bought, sold = bought + short_value, sold + long_value
-        legs.append((currency, max(bought, sold)))
-    return tuple(legs)
+def _legs(book: Book, worth: Sides, instrument: Instrument) -> tuple[tuple[str, int], ...]:
+    """Of both currencies of a symbol the larger of what is bought and what is sold of it."""
+    base, quote = instrument.base, instrument.quote
+    bought = {base: 0, quote: 0}
+    sold = {base: 0, quote: 0}
+    for name, (long_value, short_value) in worth.items():
+        each = book.instruments[name]
+        if each.base in bought:
+            bought[each.base] += long_value
+            sold[each.base] += short_value
+        if each.quote in bought:
+            bought[each.quote] += short_value
+            sold[each.quote] += long_value
+    return tuple((currency, max(bought[currency], sold[currency])) for currency in bought)
+
+
+def _account(book: Book, values: Values | None, now_ns: int) -> Figures:
+    tally = book.record.tally(ACCOUNT)
+    entries = 0
+    for order in book.orders.values():
+        if not order.position_id:
+            entries += 1
+    return Figures(
+        "account",
+        values,
+        len(book.positions) + len(book.foreign) + entries,
+        book.orders_in_last_minute(now_ns),
+        in_last_minute(tally.cancels_ns, now_ns),
+        tally.spent,
+        book.equity - book.day_start_equity,
+        tally.losses,
+        tally.last_loss_ns,
+    )
 
 
 def _scopes(
@@ -243,41 +264,47 @@ def _scopes(
 ) -> tuple[tuple[ScopeLimits, Figures], ...]:
     """The entry's symbol and strategy, where they have limits of their own."""
     symbol, strategy, side = intent.symbol, intent.strategy, intent.side
+    of_symbol, of_strategy = policy.symbols.get(symbol), policy.strategies.get(strategy)
+    if of_symbol is None and of_strategy is None:
+        return ()
+    # One walk for both: how many positions, what floats on them, and the sides of the strategy.
+    counts, floats = [0, 0], [0, 0]
+    sides: Sides = {}
+    for held in book.positions.values():
+        floating = held.profit + held.commission + held.swap
+        if held.symbol == symbol:
+            counts[0] += 1
+            floats[0] += floating
+        if held.strategy == strategy:
+            counts[1] += 1
+            floats[1] += floating
+            _with(sides, held.symbol, held.side, held.volume_e2)
+    for order in book.orders.values():
+        if not order.position_id:
+            counts[0] += order.symbol == symbol
+            if order.strategy == strategy:
+                counts[1] += 1
+                _with(sides, order.symbol, order.side, order.remaining_e2)
+    counts[0] += sum(each.symbol == symbol for each in book.foreign.values())
     found: list[tuple[ScopeLimits, Figures]] = []
-    of_symbol = policy.symbols.get(symbol)
     if of_symbol is not None:
         own = {symbol: worth[symbol]} if worth is not None else None
-        found.append((of_symbol, _figures(book, ("symbol", symbol), own, symbol, side, now_ns)))
-    of_strategy = policy.strategies.get(strategy)
+        values = _values(book, own, symbol, side) if own is not None else None
+        found.append((of_symbol, _figures(book, ("symbol", symbol), values, counts[0], floats[0], now_ns)))
     if of_strategy is not None:
-        sides: dict[str, tuple[int, int]] = {}
-        for held in book.positions.values():
-            if held.strategy == strategy:
-                _with(sides, held.symbol, held.side, held.volume_e2)
-        for order in book.orders.values():
-            if order.strategy == strategy and not order.position_id:
-                _with(sides, order.symbol, order.side, order.remaining_e2)
         own = _worth(book, _with(sides, symbol, side, volume_e2))
-        found.append((of_strategy, _figures(book, ("strategy", strategy), own, symbol, side, now_ns)))
+        values = _values(book, own, symbol, side) if own is not None else None
+        found.append((of_strategy, _figures(book, ("strategy", strategy), values, counts[1], floats[1], now_ns)))
     return tuple(found)
 
 
-def _figures(book: Book, scope: Scope, worth: Sides | None, symbol: str, side: Side, now_ns: int) -> Figures:
-    kind, name = scope
-
-    def within(one: Position | Order) -> bool:
-        return kind == "account" or name == (one.symbol if kind == "symbol" else one.strategy)
-
-    positions = [each for each in book.positions.values() if within(each)]
-    entries = sum(not order.position_id and within(order) for order in book.orders.values())
-    theirs = sum(kind == "account" or (kind == "symbol" and each.symbol == name) for each in book.foreign.values())
+def _figures(book: Book, scope: Scope, values: Values | None, positions: int, floating: int, now_ns: int) -> Figures:
     tally = book.record.tally(scope)
-    floating = sum(each.profit + each.commission + each.swap for each in positions)
     return Figures(
-        name or kind,
-        _values(book, worth, symbol, side) if worth is not None else None,
-        len(positions) + entries + theirs,
-        book.orders_in_last_minute(now_ns) if kind == "account" else in_last_minute(tally.orders_ns, now_ns),
+        scope[1],
+        values,
+        positions,
+        in_last_minute(tally.orders_ns, now_ns),
         in_last_minute(tally.cancels_ns, now_ns),
         tally.spent,
         tally.booked + floating - tally.floating_before,
