@@ -73,7 +73,7 @@ def explain(policy: Policy) -> tuple[Limit, ...]:
             rule=name,
             does=does,
             sentence=why,
-            settings=tuple(setting for key in keys for setting in _settings(policy, key)),
+            settings=tuple(setting for key in keys for setting in _settings(policy, key)) or _in_scopes(keys),
             scopes=tuple(dict.fromkeys(scope for key in keys if key.startswith("*.") for scope in _tables(key[2:]))),
         )
         for name, does, why, keys in (*_OTHERS[:2], *rules, *_OTHERS[2:])
@@ -110,6 +110,16 @@ def _settings(policy: Policy, key: str) -> list[Setting]:
     group: Group | Policy = getattr(policy, table) if table else policy
     default: Group | Policy = getattr(Policy(), table) if table else Policy()
     return [_setting(f"risk.{key}", group, default, name)]
+
+
+def _in_scopes(keys: tuple[str, ...]) -> tuple[Setting, ...]:
+    """The settings of a limit that only scopes have, and none has set."""
+    kinds = _kinds()
+    return tuple(
+        _setting(f"risk.{table}.NAME.{key[2:]}", kinds[table](), kinds[table](), key[2:])
+        for key in keys
+        for table in _tables(key[2:])
+    )
 
 
 def _setting(dotted: str, group: Group | Policy, default: Group | Policy, name: str) -> Setting:
