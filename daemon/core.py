@@ -29,9 +29,12 @@ from bus.messages import (
     CalibratedForecast,
     CancelOrder,
     ClockTick,
+    CoverageChanged,
+    DriftChanged,
     Forecast,
     ForecastMissed,
     ForeignChanged,
+    GateChanged,
     HaltLatched,
     HaltLevel,
     HaltLifted,
@@ -69,8 +72,9 @@ from bus.values import NS_PER_S
 from daemon.coreview import CoreView
 from daemon.market import Counters, Market
 from daemon.succession import Succession
-from risk.alerts.cost import CostPolicy, CostWatch, reduced_ppm
+from risk.alerts.cost import CostPolicy, CostWatch
 from risk.book import Book
+from risk.evidence import ModelStanding
 from risk.gate import review
 from risk.halt import Halts
 from risk.holding import must_close, weekend_near
@@ -94,6 +98,9 @@ DECISIONS = (
     HaltLifted,
     ModelPromoted,
     ModelRolledBack,
+    CoverageChanged,
+    DriftChanged,
+    GateChanged,
     AlertRaised,
     AlertCleared,
 )
@@ -221,7 +228,14 @@ class Core:
         check_scopes(settings.risk, run.instruments, [strategy.name for strategy in self.strategies])
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
         self._markets = {
-            entry.symbol: Market(entry, run.period_ns, self.counters, swap=settings.swap, level_ppm=run.levels_ppm[0])
+            entry.symbol: Market(
+                entry,
+                run.period_ns,
+                self.counters,
+                swap=settings.swap,
+                limits=settings.risk.models,
+                level_ppm=run.levels_ppm[0],
+            )
             for entry in run.instruments
         }
         self.view = CoreView(self.book, settings.slippage_allowance_e5, lambda: self.now_ns)
@@ -324,9 +338,7 @@ class Core:
         for strategy in self.strategies:
             self._decide(strategy.on_bar(bar, self.view), out)
         if market.has_models:
-            said = market.owed(self.now_ns)
-            if said is not None:
-                out.append(said)
+            out.extend(market.owed(self.now_ns))
             deadline_ns = self.now_ns + self.settings.forecast_deadline_ns
             out.append(market.ask(bar, self._started().horizons, deadline_ns))
 
@@ -388,10 +400,10 @@ class Core:
             return NOTHING
         out: list[AnyMessage] = [answer]
         if isinstance(answer, ForecastMissed):
-            said = market.succession.missed(answer.model_id, self.now_ns)
-            if said is not None:
-                out.append(said)
-        elif answer.active and self._acts(answer.symbol):
+            out.extend(market.owes(answer.model_id, self.now_ns))
+            return out
+        out.extend(market.evidence.answered(answer.model_id, market.active_model, self.now_ns))
+        if answer.active and self._acts(answer.symbol):
             for strategy in self.strategies:
                 self._decide(strategy.on_forecast(answer, self.view), out)
         return out
@@ -399,13 +411,12 @@ class Core:
     def _on_missed(self, missed: ForecastMissed) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, missed.ts_init_ns)
         market = self._markets.get(missed.symbol)
-        said = market.missed(missed, self.now_ns) if market is not None else None
-        return NOTHING if said is None else (said,)
+        return NOTHING if market is None else market.missed(missed, self.now_ns)
 
     def _on_seen(self, seen: PatternSeen | RegimeSeen) -> Sequence[AnyMessage]:
-        """What models saw is on record; no rule acts on it yet."""
         self.now_ns = max(self.now_ns, seen.ts_init_ns)
-        return NOTHING
+        market = self._markets.get(seen.symbol)
+        return NOTHING if market is None else market.evidence.seen(seen, market.active_model, self.now_ns)
 
     def _acts(self, symbol: str) -> bool:
         """Whether strategies are asked about a symbol: it is traded, and nobody is about to leave."""
@@ -430,7 +441,8 @@ class Core:
                 self.settings.sizing,
                 self.now_ns,
                 client_order_id=intent_id,
-                size_multiplier_ppm=self._size_multiplier(intent),
+                model=self._rests_on(intent),
+                size_multiplier_ppm=self._cost_multiplier(intent),
                 halt_level=self.halts.level,
                 link_up=self._link_up,
                 largest_e2=largest_e2,
@@ -445,11 +457,13 @@ class Core:
                 self._watch()
             out.append(answer)
 
-    def _size_multiplier(self, intent: Intent) -> int:
-        """What is left of a size by measured coverage and by measured cost, in millionths."""
+    def _cost_multiplier(self, intent: Intent) -> int:
+        """What is left of a size by measured cost, in millionths."""
+        return 1_000_000 if self._costs is None else self._costs.size_ppm(intent.symbol)
+
+    def _rests_on(self, intent: Intent) -> ModelStanding | None:
         market = self._markets.get(intent.symbol)
-        coverage_ppm = market.size_multiplier_ppm(intent.model_id, intent.horizon) if market else 1_000_000
-        return coverage_ppm if self._costs is None else reduced_ppm(coverage_ppm, self._costs.size_ppm(intent.symbol))
+        return market.standing(intent.model_id, intent.horizon, intent.request_id) if market else None
 
     def _exit(self, position_id: str, reason: str, out: list[AnyMessage]) -> None:
         """Close a position on the core's own account, unless a close is on its way."""

@@ -17,6 +17,7 @@ from bus.errors import ConfigError
 from risk.policies.hours import Hours
 from risk.policies.keys import Key, check_keys, tightest
 from risk.policies.losses import Losses
+from risk.policies.models import ModelLimits
 from risk.policies.news import News
 from risk.policies.orders import Orders
 from risk.policies.scopes import CurrencyLimits, StrategyLimits, SymbolLimits
@@ -53,6 +54,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         streaks: pauses after losses in a row.
         hours: when entries may be made.
         news: no entries around events.
+        models: what rests on models.
         symbols: tighter limits by symbol.
         currencies: tighter limits by currency.
         strategies: tighter limits by strategy.
@@ -139,6 +141,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     streaks: Streaks = Streaks()
     hours: Hours = Hours()
     news: News = News()
+    models: ModelLimits = ModelLimits()
     symbols: dict[str, SymbolLimits] = {}
     currencies: dict[str, CurrencyLimits] = {}
     strategies: dict[str, StrategyLimits] = {}

@@ -8,7 +8,7 @@ To add a rule: write the function in the file of its kind, and give it a line in
 that it reads (`risk.policies`); a new file's RULES are joined here.
 """
 
-from risk.limits import hours, losses, market, orders, sizes, standing
+from risk.limits import hours, losses, market, models, orders, sizes, standing
 from risk.limits.check import Breach, Check, Rule, look
 from risk.limits.numbers import impossible
 from risk.limits.standing import NO_CONNECTION
@@ -17,6 +17,7 @@ __all__ = ["NO_CONNECTION", "RULES", "Breach", "Check", "Rule", "first_breach", 
 
 RULES: tuple[Rule, ...] = (
     *standing.RULES,
+    *models.RULES,
     *market.RULES,
     *hours.RULES,
     *orders.RULES,

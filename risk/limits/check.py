@@ -8,6 +8,7 @@ import msgspec
 from bus.messages import HaltLevel, Intent, NewsEvent, Quote
 from bus.values import Instrument, OrderType, Side
 from risk.book import Book
+from risk.evidence import ModelStanding
 from risk.orders import remember
 from risk.policies.scopes import ScopeLimits
 from risk.policy import Policy
@@ -98,6 +99,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     their own. `price_e5` is where the position would open and `closing_e5` where it could close then (the side that
     triggers its stop); both 0 without a quote. `legs` are the entry's two currencies with their largest sides.
     `latest_ns` is the newest moment that was told of. `news` is the event whose blackout `now_ns` lies in.
+    `model` is what the entry rests on; None = not known.
     """
 
     intent: Intent
@@ -123,6 +125,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     news: NewsEvent | None
     calendar_last_ns: int | None
     link_up: bool = True
+    model: ModelStanding | None = None
 
     def limits(self, key: str, of_account: int) -> "list[tuple[int, Figures]]":
         """Every scope in which a limit is on, with the limit.
@@ -148,6 +151,7 @@ def look(
     now_ns: int,
     halt_level: HaltLevel,
     link_up: bool = True,
+    model: ModelStanding | None = None,
 ) -> Check:
     """Work out what the rules need to know about an entry of a volume in a configured symbol."""
     symbol, side = intent.symbol, intent.side
@@ -185,6 +189,7 @@ def look(
         news=calendar.near((instrument.base, instrument.quote), now_ns, policy.news) if calendar is not None else None,
         calendar_last_ns=calendar.last_ns if calendar is not None else None,
         link_up=link_up,
+        model=model,
     )
 
 
