@@ -13,9 +13,13 @@ from bus.messages import CancelOrder, HaltLevel
 from bus.values import Side
 from risk import explain as explain_module
 from risk import limits
+from risk.coverage import CoverageState
+from risk.drift import DriftState
+from risk.evidence import Drifted, ModelStanding
 from risk.limits import RULES, Breach, look
 from risk.policies.hours import Hours
 from risk.policies.keys import Group
+from risk.policies.models import ModelLimits
 from risk.policies.scopes import StrategyLimits, SymbolLimits
 from risk.policy import Policy
 from tests.harness.books import (
@@ -42,11 +46,20 @@ def _tight(kind):
 TIGHT = as_tight_as_can_be(
     max_exposure_pct_equity=1,
     protect_within_s=0,
+    models=ModelLimits(unusual_pct=0, avoid_regimes=(2,)),
     hours=Hours(sessions=("Sun 00:00-00:01",), rollover_before_min=1_439),
     symbols={"EURUSD": _tight(SymbolLimits)},
     strategies={"s": _tight(StrategyLimits)},
 )
 WEEKEND = msgspec.structs.replace(TIGHT, hours=_tight(Hours))
+DISPROVED = ModelStanding(
+    model_id="m-1", horizon=1, coverage=CoverageState.BLOCKED, n=250, covered=140, nominal_ppm=900_000, owed=3,
+    silent=True, expires_ns=1, unusual="unusual_bar", avoided="regime 2 of 3",
+    drifted=(Drifted(kind="data", state=DriftState.BLOCK, what="returns", value_pct_e2=4_100, limit_pct_e2=2_000,
+                     n=9),),
+)  # fmt: skip
+"""What an entry rests on where everything speaks against it."""
+
 IDS = [rule.ask.__name__ for rule in RULES]
 
 
@@ -73,6 +86,7 @@ def terrible():
         fast = look(intent, book, TIGHT, volume_e2=1, now_ns=NOW_NS, halt_level=HaltLevel.FLATTEN)
         yield fast
         yield look(intent, book, TIGHT, volume_e2=1, now_ns=NOW_NS - 1, halt_level=HaltLevel.NONE)
+        yield msgspec.structs.replace(fast, model=DISPROVED)
         unvalued = msgspec.structs.replace(fast.account, values=None)
         yield msgspec.structs.replace(fast, quote=None, account=unvalued, equity=-1)
 
