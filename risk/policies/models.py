@@ -51,10 +51,12 @@ class ModelLimits(Group, frozen=True, kw_only=True):
         "sure_regime_pct": Key(
             0, 100, "off", 60, "%", "Least probability of the most probable regime, to know it at all.", "higher"
         ),
-        "avoided_pct": Key(0, 100, "", 0, "% of size", "What is left in a regime to avoid; 0 is no new risk."),
+        "avoided_pct": Key(0, 100, "", 25, "% of size", "What is left in a regime to avoid; 0 is no new risk."),
         "misses": Key(0, 1_000, "off", 3, "forecasts", "How many in a row may fail to come."),
         "answers": Key(1, 1_000, "", 3, "forecasts", "How many in a row must come in time after that.", "higher"),
     }
+
+    WORDS: ClassVar[Mapping[str, str]] = {"avoid_regimes": "Regimes to avoid, 0 the calmest; empty = none."}
 
     coverage_window: int = 250
     false_block_pct_e2: int = 100
