@@ -2,8 +2,9 @@
 
 python docs/gates.py coverage        false alarms, delays and ways back of the coverage gate (about two minutes)
 python docs/gates.py overlapping     false alarms on truths that overlap (about two minutes)
-python docs/gates.py drift [FOLDER]  false alarms and delays of the drift gates; FOLDER has real hours as Parquet files
-python docs/gates.py adwin           ADWIN beside performance drift; needs `river`
+python docs/gates.py drift [FOLDER]  false alarms of the drift gates; FOLDER has real hours as Parquet files
+python docs/gates.py delays          how long the drift gates take
+python docs/gates.py adwin           ADWIN beside performance drift; needs `river`, which nothing else does
 """
 
 import random
@@ -14,7 +15,9 @@ from statistics import median
 
 import numpy as np
 
-from models.conformal import kept, stride_for
+from bus.messages import Histogram, TrainingSummary
+from models.conformal import kept
+from models.conformal.calibrator import stride_for
 from models.summary import Measures
 from models.train.data import volatilities
 from models.train.summary import summarise
@@ -235,8 +238,84 @@ def drift(folder=None, runs=60, bars=6_000, start=3_000):
             print(f"| {name} | {world} | {len(told)} | {' | '.join(cells)} |", flush=True)
 
 
+def delays(runs=60):
+    """Bars from a change to an alarm, after 3,000 bars of training and 1,000 like them."""
+    print("| what changes | first warn after, bars | first block after, bars |")
+    print("| --- | --- | --- |")
+    told = [performance_of(simulated(6_000, seed), 3_000, 1, twice_from=1_000) for seed in range(int(runs))]
+    _row("performance, 1 bar ahead: errors double", told, 1_000)
+    told = []
+    for seed in range(int(runs)):
+        bars = simulated(6_000, seed)
+        both = measured(bars, 3_000)
+        drift = DataDrift(summarise(bars.slice(0, 3_000)), limit_pct=20)
+        rows = [(each.return_ppm * (1 + (n >= 1_000)), each.range_ppm) for n, each in enumerate(both)]
+        told.append(alarms(drift, rows))
+    _row("data: returns twice as large against their scale", told, 1_000)
+    for echo in (0.3, 0.5):
+        told = [_echoing(seed, echo) for seed in range(int(runs))]
+        _row(f"spectrum: each return echoes {echo:g} of the one before", told, 1_000)
+
+
+def _row(name, told, begun):
+    cells = []
+    for place in (0, 1):
+        late = [each[place] - begun for each in told if each[place] is not None and each[place] > begun]
+        cells.append(f"{spread_of(late)} in {share(len(late), len(told))}" if late else "never")
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _echoing(seed, echo, bars=6_000, start=3_000, change=4_000):
+    source = np.random.default_rng(seed)
+    measures, found, before, price = Measures(), [], 0.0, 10_000_000
+    for row, shock in enumerate(source.standard_normal(bars).tolist()):
+        before = (echo * before if row >= change else 0.0) + shock
+        price += round(1_000 * before)
+        found.append(measures.update(price, price, price, 1_000))
+    power = np.array([each.octaves for each in found[100:start]], float).sum(axis=0)
+    shares = tuple(int(each) for each in 1e6 * power / power.sum())
+    reference = TrainingSummary(bars=start, returns=Histogram(), ranges=Histogram(), octaves_ppm=shares)
+    drift = SpectrumDrift(reference, limit_pct=25)
+    return alarms(drift, [(each.octaves,) for each in found[start:]])
+
+
+def adwin(runs=60):
+    """ADWIN on the same scores, beside performance drift: how many alarm, and after how many bars."""
+    from river.drift import ADWIN
+
+    worlds = {
+        "independent, no change": np.ones,
+        "errors double at bar 1,000": lambda n: np.where(np.arange(n) < 1_000, 1.0, 2.0),
+        "errors halve at bar 1,000": lambda n: np.where(np.arange(n) < 1_000, 1.0, 0.5),
+        "errors grow by half, evenly over 3,000 bars": lambda n: np.linspace(1.0, 1.5, n),
+    }
+    print("| scores | ADWIN alarms | first after | performance drift warns | first after | warns at the end |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, sizes in worlds.items():
+        found, own, last = [], [], 0
+        for seed in range(int(runs)):
+            source = np.random.default_rng(seed)
+            split = np.abs(source.standard_normal(500)).tolist()
+            scores = (np.abs(source.standard_normal(3_000)) * sizes(3_000)).tolist()
+            theirs = ADWIN()
+            drift = PerformanceDrift(split, spacing=1, horizon=1, level_ppm=900_000, limit_pct=15)
+            first = None
+            for count, score in enumerate(scores, 1):
+                theirs.update(score)
+                if theirs.drift_detected and first is None:
+                    first = count
+            found.append(first)
+            own.append(alarms(drift, [(each,) for each in scores])[0])
+            last += drift.state in {DriftState.WARN, DriftState.BLOCK}
+        cells = []
+        for told in (found, own):
+            some = [each for each in told if each is not None]
+            cells += [share(len(some), len(told)), spread_of(some) if some else "-"]
+        print(f"| {name} | {' | '.join(cells)} | {share(last, len(own))} |", flush=True)
+
+
 if __name__ == "__main__":
-    tasks = {"coverage": coverage, "overlapping": overlapping, "drift": drift}
+    tasks = {"coverage": coverage, "overlapping": overlapping, "drift": drift, "delays": delays, "adwin": adwin}
     if len(sys.argv) < 2 or sys.argv[1] not in tasks:
         sys.exit(__doc__)
     tasks[sys.argv[1]](*sys.argv[2:])

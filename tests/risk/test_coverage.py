@@ -108,6 +108,17 @@ def test_a_small_lie_is_found_by_the_window_and_only_makes_entries_smaller():
     assert median(found) < 250
 
 
+def test_the_window_finds_what_the_sum_cannot_and_lets_go_later_than_it_took_hold():
+    tracker = told(([True] * 5 + [False]) * 50)
+    assert (tracker.state, tracker.n) == (DEGRADED, 250)
+    assert tracker.sum_pct < 25
+    while tracker.state is DEGRADED:
+        before = tracker.covered
+        tracker.add(covered=True)
+    assert tracker.state is CoverageState.OK
+    assert tracker.covered >= fewest_plausible(250, 900_000, 10) > before >= fewest_plausible(250, 900_000)
+
+
 def shifted_walk(source, n, horizon, size=1.0):
     steps = [source.gauss(0.0, size) for _ in range(n + horizon - 1)]
     sums = [0.0]
