@@ -241,6 +241,29 @@ class VolatilityState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     sums: tuple[float, ...]
 
 
+class Histogram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often something lay where: cell i is above edge i - 1 and at most edge i; the last has no upper edge.
+
+    `edges` ascend; `shares_ppm`, in millionths, has one entry more. Without edges nothing is known.
+    """
+
+    edges: tuple[int, ...] = ()
+    shares_ppm: tuple[int, ...] = ()
+
+
+class TrainingSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the bars were like that a model has seen, in so few numbers that they fit in a message (`models.summary`).
+
+    `returns` and `ranges` are in millionths of the market's scale a bar before (`models.volatility`); `octaves_ppm` is
+    how the power of the returns divides among periods of 2 to 4 bars, 4 to 8, and so on.
+    """
+
+    bars: int
+    returns: Histogram
+    ranges: Histogram
+    octaves_ppm: tuple[int, ...]
+
+
 class ModelAdmitted(Message, frozen=True, kw_only=True):
     """A verified artifact may speak. Produced by the daemon's admission; the last one with `active` trades at once.
 
@@ -250,7 +273,7 @@ class ModelAdmitted(Message, frozen=True, kw_only=True):
 
     `release` is the registry's number of the release it came with (0 = not told). `candidate` marks the one that its
     release puts forward while another trades: it is compared with that one and may take its place. `verdict` says
-    whether it beat the random walk on its calibration split.
+    whether it beat the random walk on its calibration split. `reference` is what its bars were like; None: not told.
     """
 
     model_id: str
@@ -264,6 +287,7 @@ class ModelAdmitted(Message, frozen=True, kw_only=True):
     release: int = 0
     candidate: bool = False
     verdict: str = ""
+    reference: TrainingSummary | None = None
 
 
 class ModelRefused(Message, frozen=True, kw_only=True):
@@ -343,6 +367,79 @@ class SwapRefused(Message, frozen=True, kw_only=True):
 
     symbol: str
     model_id: str
+    reason: str
+    ts_init_ns: int
+
+
+# --- what is measured of models, and what it means for risk ----------------------------------------------------
+
+
+class CoverageChanged(Message, frozen=True, kw_only=True):
+    """A model's intervals at one horizon tell the truth better or worse than before. Produced by the core.
+
+    `before` and `after` are `unmeasured`, `ok`, `degraded` (entries are smaller) or `blocked` (no new risk). Of the `n`
+    outcomes in the window (overlapping ones count as one) `covered` were covered; `upper_ppm` is the upper limit of
+    that share's 99 % Clopper-Pearson interval, `nominal_ppm` what was promised, `multiplier_ppm` what is left of size.
+    `sum_pct` is how far the sequential test is on its way to a block. `wide` says that more is covered than promised,
+    and that this is no luck. `active` marks the model that trades; `reason` says in words what changed the state.
+    """
+
+    symbol: str
+    model_id: str
+    horizon: int
+    active: bool
+    before: str
+    after: str
+    n: int
+    covered: int
+    nominal_ppm: int
+    upper_ppm: int
+    sum_pct: int
+    multiplier_ppm: int
+    wide: bool
+    reason: str
+    ts_init_ns: int
+
+
+class DriftChanged(Message, frozen=True, kw_only=True):
+    """The market or a model's forecasts differ more, or less, than before from what they were. Produced by the core.
+
+    `kind` is `performance` (of one `horizon`, against the calibration split), `data` or `spectrum` (horizon 0: of the
+    bars, against those the model has seen). `before` and `after` are `unmeasured`, `ok`, `warn` (entries are smaller)
+    or `block` (no new risk). `value_pct_e2` was measured over `n`, `limit_pct_e2` is where `warn` begins, both in 1/100
+    percent; `what` names the quantity, `reason` says all of it in words. `active` marks the model that trades.
+    """
+
+    symbol: str
+    model_id: str
+    kind: str
+    horizon: int
+    active: bool
+    before: str
+    after: str
+    what: str
+    value_pct_e2: int
+    limit_pct_e2: int
+    n: int
+    multiplier_ppm: int
+    reason: str
+    ts_init_ns: int
+
+
+class GateChanged(Message, frozen=True, kw_only=True):
+    """Something else about models lets through less risk than before, or more. Produced by the core.
+
+    `gate` is `forecasts` (of one model: they did not come), `anomaly` or `regime` (of the symbol, `model_id` saw it).
+    `before` and `after` are `ok` or `closed`; `multiplier_ppm` is what is left of size, 0 = no new risk.
+    """
+
+    symbol: str
+    model_id: str
+    gate: str
+    active: bool
+    before: str
+    after: str
+    multiplier_ppm: int
     reason: str
     ts_init_ns: int
 
@@ -796,6 +893,29 @@ class AlertCleared(Message, frozen=True, kw_only=True):
     ts_init_ns: int
 
 
+# --- news -------------------------------------------------------------------------------------------------------
+
+
+class NewsEvent(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One event of a calendar. `impact` is 1 low, 2 medium, 3 high."""
+
+    ts_ns: int
+    currency: str
+    impact: int
+    title: str
+
+
+class NewsScheduled(Message, frozen=True, kw_only=True):
+    """A calendar of events that move prices; it takes the place of the one before. Produced by shells, from a file.
+
+    `source` names the file, `events` are in order of time.
+    """
+
+    source: str
+    events: tuple[NewsEvent, ...]
+    ts_init_ns: int
+
+
 AnyMessage = (
     Quote
     | Bar
@@ -815,6 +935,9 @@ AnyMessage = (
     | ModelRolledBack
     | ModelRetired
     | SwapRefused
+    | CoverageChanged
+    | DriftChanged
+    | GateChanged
     | Intent
     | IntentRefused
     | SubmitOrder
@@ -842,6 +965,7 @@ AnyMessage = (
     | RunEnded
     | AlertRaised
     | AlertCleared
+    | NewsScheduled
 )
 """The tagged union that the codec encodes and decodes."""
 

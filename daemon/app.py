@@ -23,6 +23,7 @@ from daemon.engine import Engine, Watch
 from daemon.inference import Distributor, forecasting
 from daemon.journal import Record, read, segments
 from daemon.marketdata import MarketData
+from daemon.news import scheduled
 from daemon.paper import Latencies, PaperShell
 from daemon.state import Run, State
 from daemon.status import Status
@@ -252,12 +253,15 @@ def opening_messages(
         venue_json=msgspec.json.encode(_execution_model(config, data)).decode(),
     )
     # Equal settings, data and models give an equal run id, and so equal order ids: two runs can be compared by hash.
+    news = scheduled(config, start_ns)
     digest = sha256(msgspec.json.encode(started))
     for message in admitted:
         digest.update(message.model_id.encode())
+    for message in news:
+        digest.update(msgspec.json.encode(message))
     started = msgspec.structs.replace(started, run_id=digest.hexdigest()[:8])
     history = [bar for symbol in data.symbols for bar in symbol.history(data.split)]
-    return [started, *admitted, *history]
+    return [started, *news, *admitted, *history]
 
 
 def _simulation(config: Config) -> str:

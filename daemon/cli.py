@@ -10,6 +10,7 @@ import click
 from bus.errors import ConfigError, TradingError
 from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, proof, records, trading
 from daemon.commands import forecast as forecasting
+from daemon.commands import risk as limits
 from daemon.commands import validate as validation
 from daemon.commands.common import EXIT_FAILED
 
@@ -54,6 +55,7 @@ for command in (
     records.journal_group,
     records.store_group,
     models.models_group,
+    limits.risk_group,
     trading.halt,
     trading.resume,
     ctrader.venue,

@@ -167,6 +167,11 @@ def _struct(kind: type[Any], table: Table, prefix: str, skip: frozenset[str] = f
             if not isinstance(value, dict):
                 raise ConfigError(f"{dotted} = {_show(dotted, value)}: expected a table; write [{dotted}]")
             values[field.name] = _struct(field.type, cast(Table, value), f"{dotted}.")
+        elif (below := _struct_by_name(field.type)) is not None:
+            if not isinstance(value, dict) or not all(isinstance(each, dict) for each in cast(Table, value).values()):
+                raise ConfigError(f"{dotted} = {_show(dotted, value)}: expected tables such as [{dotted}.NAME]")
+            named = cast("dict[str, Table]", value)
+            values[field.name] = {name: _struct(below, each, f"{dotted}.{_key(name)}.") for name, each in named.items()}
         else:
             values[field.name] = _value(dotted, value, field)
     try:
@@ -178,6 +183,14 @@ def _struct(kind: type[Any], table: Table, prefix: str, skip: frozenset[str] = f
         elif not reason.startswith(prefix):
             reason = f"[{prefix[:-1]}] {reason}"
         raise ConfigError(reason) from None
+
+
+def _struct_by_name(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct of a field that holds one under each of many names; None where it holds something else."""
+    if get_origin(kind) is not dict:
+        return None
+    below = get_args(kind)[1]
+    return below if isinstance(below, type) and issubclass(below, msgspec.Struct) else None
 
 
 def _value(dotted: str, value: Any, field: msgspec.structs.FieldInfo) -> Any:

@@ -12,7 +12,7 @@ symbol's forecasts, the strategies' view) has its own.
 What is counted here and not said (late answers, unknown models) is in `counters`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -29,9 +29,12 @@ from bus.messages import (
     CalibratedForecast,
     CancelOrder,
     ClockTick,
+    CoverageChanged,
+    DriftChanged,
     Forecast,
     ForecastMissed,
     ForeignChanged,
+    GateChanged,
     HaltLatched,
     HaltLevel,
     HaltLifted,
@@ -43,6 +46,7 @@ from bus.messages import (
     ModelPromoted,
     ModelRefused,
     ModelRolledBack,
+    NewsScheduled,
     OrderAccepted,
     OrderCancelled,
     OrderExpired,
@@ -68,11 +72,14 @@ from bus.values import NS_PER_S
 from daemon.coreview import CoreView
 from daemon.market import Counters, Market
 from daemon.succession import Succession
-from risk.alerts.cost import CostPolicy, CostWatch, reduced_ppm
+from risk.alerts.cost import CostPolicy, CostWatch
 from risk.book import Book
+from risk.evidence import ModelStanding
 from risk.gate import review
 from risk.halt import Halts
+from risk.holding import must_close, weekend_near
 from risk.orders import remember
+from risk.policies.scopes import check_scopes
 from risk.policy import Policy
 from risk.promotion import SwapPolicy
 from risk.reconcile import compare
@@ -91,6 +98,9 @@ DECISIONS = (
     HaltLifted,
     ModelPromoted,
     ModelRolledBack,
+    CoverageChanged,
+    DriftChanged,
+    GateChanged,
     AlertRaised,
     AlertCleared,
 )
@@ -209,14 +219,23 @@ class Core:
             leverage=run.leverage,
             hedged=run.hedged,
             instruments=run.instruments,
+            policy=settings.risk,
         )
         self.halts = Halts()
         if settings.cost is not None and settings.cost.enabled:
             self._costs = CostWatch(settings.cost, settings.slippage_allowance_e5)
         self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
+        check_scopes(settings.risk, run.instruments, [strategy.name for strategy in self.strategies])
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
         self._markets = {
-            entry.symbol: Market(entry, run.period_ns, self.counters, swap=settings.swap, level_ppm=run.levels_ppm[0])
+            entry.symbol: Market(
+                entry,
+                run.period_ns,
+                self.counters,
+                swap=settings.swap,
+                limits=settings.risk.models,
+                level_ppm=run.levels_ppm[0],
+            )
             for entry in run.instruments
         }
         self.view = CoreView(self.book, settings.slippage_allowance_e5, lambda: self.now_ns)
@@ -248,6 +267,7 @@ class Core:
             ForeignChanged: self._on_fact,
             BalanceMoved: self._on_fact,
             LinkChanged: self._on_link,
+            NewsScheduled: self._on_news,
         }
         self._watch()
         return NOTHING
@@ -278,6 +298,7 @@ class Core:
 
     def _on_tick(self, tick: ClockTick) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, tick.ts_init_ns)
+        self.book.turn(self.now_ns)
         out: list[AnyMessage] = []
         if self._link_up:  # otherwise quotes are missing; history tells these bars when the link is back
             for market in self._markets.values():
@@ -317,9 +338,7 @@ class Core:
         for strategy in self.strategies:
             self._decide(strategy.on_bar(bar, self.view), out)
         if market.has_models:
-            said = market.owed(self.now_ns)
-            if said is not None:
-                out.append(said)
+            out.extend(market.owed(self.now_ns))
             deadline_ns = self.now_ns + self.settings.forecast_deadline_ns
             out.append(market.ask(bar, self._started().horizons, deadline_ns))
 
@@ -332,7 +351,8 @@ class Core:
             self._protect(out)
 
     def _protect(self, out: list[AnyMessage]) -> None:
-        grace_ns = self.settings.risk.protect_within_s * NS_PER_S
+        policy = self.settings.risk
+        grace_ns = policy.protect_within_s * NS_PER_S
         # Asked on every event, not once: a close that the venue rejected is sent again.
         flatten = self.ended or self.halts.level >= HaltLevel.FLATTEN
         for position in tuple(self.book.positions.values()):
@@ -341,6 +361,8 @@ class Core:
             elif position.stop_loss_e5 == 0 and self.now_ns - max(position.ts_told_ns, position.ts_open_ns) > grace_ns:
                 # Counted from when we were told: a deal that comes late brings its levels right behind it.
                 self._exit(position.position_id, "unprotected", out)
+            elif reason := must_close(position, self.book.instruments[position.symbol], policy, self.now_ns):
+                self._exit(position.position_id, reason, out)
 
     # --- forecasts ---------------------------------------------------------------------------------------------
 
@@ -378,10 +400,10 @@ class Core:
             return NOTHING
         out: list[AnyMessage] = [answer]
         if isinstance(answer, ForecastMissed):
-            said = market.succession.missed(answer.model_id, self.now_ns)
-            if said is not None:
-                out.append(said)
-        elif answer.active and self._acts(answer.symbol):
+            out.extend(market.owes(answer.model_id, self.now_ns))
+            return out
+        out.extend(market.evidence.answered(answer.model_id, market.active_model, self.now_ns))
+        if answer.active and self._acts(answer.symbol):
             for strategy in self.strategies:
                 self._decide(strategy.on_forecast(answer, self.view), out)
         return out
@@ -389,13 +411,12 @@ class Core:
     def _on_missed(self, missed: ForecastMissed) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, missed.ts_init_ns)
         market = self._markets.get(missed.symbol)
-        said = market.missed(missed, self.now_ns) if market is not None else None
-        return NOTHING if said is None else (said,)
+        return NOTHING if market is None else market.missed(missed, self.now_ns)
 
     def _on_seen(self, seen: PatternSeen | RegimeSeen) -> Sequence[AnyMessage]:
-        """What models saw is on record; no rule acts on it yet."""
         self.now_ns = max(self.now_ns, seen.ts_init_ns)
-        return NOTHING
+        market = self._markets.get(seen.symbol)
+        return NOTHING if market is None else market.evidence.seen(seen, market.active_model, self.now_ns)
 
     def _acts(self, symbol: str) -> bool:
         """Whether strategies are asked about a symbol: it is traded, and nobody is about to leave."""
@@ -420,7 +441,8 @@ class Core:
                 self.settings.sizing,
                 self.now_ns,
                 client_order_id=intent_id,
-                size_multiplier_ppm=self._size_multiplier(intent),
+                model=self._rests_on(intent),
+                size_multiplier_ppm=self._cost_multiplier(intent),
                 halt_level=self.halts.level,
                 link_up=self._link_up,
                 largest_e2=largest_e2,
@@ -435,11 +457,13 @@ class Core:
                 self._watch()
             out.append(answer)
 
-    def _size_multiplier(self, intent: Intent) -> int:
-        """What is left of a size by measured coverage and by measured cost, in millionths."""
+    def _cost_multiplier(self, intent: Intent) -> int:
+        """What is left of a size by measured cost, in millionths."""
+        return 1_000_000 if self._costs is None else self._costs.size_ppm(intent.symbol)
+
+    def _rests_on(self, intent: Intent) -> ModelStanding | None:
         market = self._markets.get(intent.symbol)
-        coverage_ppm = market.size_multiplier_ppm(intent.model_id, intent.horizon) if market else 1_000_000
-        return coverage_ppm if self._costs is None else reduced_ppm(coverage_ppm, self._costs.size_ppm(intent.symbol))
+        return market.standing(intent.model_id, intent.horizon, intent.request_id) if market else None
 
     def _exit(self, position_id: str, reason: str, out: list[AnyMessage]) -> None:
         """Close a position on the core's own account, unless a close is on its way."""
@@ -535,10 +559,13 @@ class Core:
         if latched.level >= HaltLevel.FLATTEN:
             self._flatten(latched.rule, out)
 
-    def _cancel_entries(self, reason: str, out: list[AnyMessage]) -> None:
+    def _cancel_entries(self, reason: str, out: list[AnyMessage], symbols: Collection[str] | None = None) -> None:
+        """Withdraw what rests, in some symbols or in all."""
         if not self._link_up:
             return
         for order in self.book.resting_entries():
+            if symbols is not None and order.symbol not in symbols:
+                continue
             cancel = CancelOrder(
                 client_order_id=order.client_order_id, symbol=order.symbol, reason=reason, ts_init_ns=self.now_ns
             )
@@ -546,9 +573,17 @@ class Core:
             out.append(cancel)
 
     def _cancel_again(self, out: list[AnyMessage]) -> None:
-        """Withdraw entries that were in flight when all were cancelled, and those whose cancel was refused."""
+        """Withdraw entries that were in flight when all were cancelled, and those whose cancel was refused.
+
+        And, before a weekend that nothing is held over, those that could still be filled.
+        """
+        policy = self.settings.risk
         if self.ended or self.halts.level >= HaltLevel.CANCEL_ENTRIES:
             self._cancel_entries("cancel entries", out)
+        elif policy.hours.weekend_flat_min:
+            instruments = self.book.instruments
+            near = [symbol for symbol in instruments if weekend_near(instruments[symbol], policy, self.now_ns)]
+            self._cancel_entries("weekend", out, near)
 
     def _flatten(self, reason: str, out: list[AnyMessage]) -> None:
         for position_id in tuple(self.book.positions):
@@ -565,6 +600,11 @@ class Core:
     def _on_noted(self, resumed: RunResumed) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, resumed.ts_init_ns)
         self._leaving = False
+        return NOTHING
+
+    def _on_news(self, news: NewsScheduled) -> Sequence[AnyMessage]:
+        self.now_ns = max(self.now_ns, news.ts_init_ns)
+        self.book.record.scheduled(news.events)
         return NOTHING
 
     def _on_end(self, end: RunEnded) -> Sequence[AnyMessage]:

@@ -32,6 +32,7 @@ from daemon.engine import Engine, Watch
 from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
 from daemon.live import LiveShell
+from daemon.news import scheduled
 from daemon.snapshot import DepthView, MarginView
 from daemon.state import Run, State
 from daemon.status import Status
@@ -117,6 +118,7 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
             )
             if resumed:
                 _still_the_same(engine, terms)
+                opening = [*opening, *scheduled(config, clock.now_ns())]  # the calendar as the file has it now
             shell = LiveShell(
                 engine=engine,
                 venue=venue,
@@ -344,4 +346,4 @@ def opening_messages(
         config_json=msgspec.json.encode(settings).decode(),
         ts_init_ns=now_ns,
     )
-    return [started, *admitted]
+    return [started, *scheduled(config, now_ns), *admitted]

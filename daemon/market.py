@@ -29,10 +29,12 @@ from bus.values import NS_PER_S, Instrument
 from daemon.succession import Said, Succession
 from models.bars import BarBuilder, BarWindow
 from models.conformal import Bank, score
-from models.conformal.calibrator import Calibrator, Ticket
+from models.conformal.calibrator import Calibrator, Ticket, stride_for
+from models.summary import BarMeasures
 from models.volatility import SeasonalVolatility
-from risk.coverage import CoverageTracker
+from risk.evidence import Changed, Evidence, ModelStanding
 from risk.marks import possible
+from risk.policies.models import ModelLimits
 from risk.promotion import SwapPolicy
 
 LARGEST_ASKED = 64
@@ -85,8 +87,8 @@ class _Issued(msgspec.Struct, gc=False):
 class Market:
     """One symbol. `succession` knows which of its models trades."""
 
-    __slots__ = ("_by_market", "_calibrators", "_issued", "_trackers", "asked", "bar_index", "builder", "counters",
-                 "succession", "volatility", "window")  # fmt: skip
+    __slots__ = ("_by_market", "_calibrators", "_issued", "_measured", "_measures", "asked", "bar_index", "builder",
+                 "counters", "evidence", "succession", "volatility", "window")  # fmt: skip
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class Market:
         counters: Counters,
         *,
         swap: SwapPolicy | None = None,
+        limits: ModelLimits | None = None,
         level_ppm: int = 900_000,
     ) -> None:
         self.builder = BarBuilder(instrument.symbol, period_ns)
@@ -105,14 +108,16 @@ class Market:
         self.counters = counters
         self._issued: dict[int, list[_Issued]] = {}  # by the index of the bar that brings the truth
         self._calibrators = Bank(instrument.symbol)
-        self._trackers: dict[tuple[str, int], CoverageTracker] = {}
+        self.evidence = Evidence(instrument.symbol, limits or ModelLimits(), level_ppm)
+        self._measures = BarMeasures()
+        self._measured: tuple[int, int, tuple[int, ...] | None] | None = None  # of the newest bar
         self._by_market: set[str] = set()  # models whose scores are in units of the market's volatility
         self.volatility = SeasonalVolatility(period_ns)
 
     @property
     def has_models(self) -> bool:
         """Whether there is anybody to ask."""
-        return bool(self._trackers)
+        return bool(self.succession.members)
 
     @property
     def active_model(self) -> str:
@@ -127,7 +132,7 @@ class Market:
         """
         for horizon, scores in zip(model.horizons, model.scores, strict=True):
             self._calibrators.admit(model.model_id, horizon, levels_ppm, scores)
-            self._trackers[model.model_id, horizon] = CoverageTracker(levels_ppm[0])
+        self.evidence.admit(model, [stride_for(horizon) for horizon in model.horizons])
         self._by_market.discard(model.model_id)
         if model.volatility is not None:
             self._by_market.add(model.model_id)
@@ -137,18 +142,22 @@ class Market:
         for gone in retired:
             self._calibrators.dismiss(gone.model_id)
             self._by_market.discard(gone.model_id)
-            for key in [key for key in self._trackers if key[0] == gone.model_id]:
-                del self._trackers[key]
+            self.evidence.dismiss(gone.model_id)
         return retired
 
-    def size_multiplier_ppm(self, model_id: str, horizon: int) -> int:
-        """How much of its size an intent keeps, from the measured coverage of what it rests on."""
-        tracker = self._trackers.get((model_id, horizon))
-        return tracker.size_multiplier_ppm() if tracker else 1_000_000
+    def standing(self, model_id: str, horizon: int, request_id: str) -> ModelStanding:
+        """What an intent rests on. Requests that are not remembered are long past; an empty id names none."""
+        expires_ns: int | None = None
+        if request_id:
+            asked = self.asked.get(request_id)
+            expires_ns = asked.deadline_ns if asked else 0
+        return self.evidence.standing(model_id, horizon, expires_ns)
 
     def look_back(self, bar: Bar) -> None:
         """Take in a bar from before trading started."""
         self.window.append(bar)
+        measured = self._measures.take(bar, self.volatility)
+        self._measured = None if measured is None else (measured.return_ppm, measured.range_ppm, measured.octaves)
         if min(bar.high_e5, bar.low_e5, bar.close_e5) > 0:  # history comes from outside
             self.volatility.update(bar.ts_open_ns, bar.high_e5, bar.low_e5, bar.close_e5)
 
@@ -157,27 +166,33 @@ class Market:
         self.look_back(bar)
         self.bar_index += 1
 
-    def owed(self, now_ns: int) -> Said | None:
+    def owed(self, now_ns: int) -> list[Said | Changed]:
         """Who did not answer the last request at all owes a forecast; called before the next one is asked."""
         if not self.asked:
-            return None
+            return []
         last = self.asked[next(reversed(self.asked))]
-        said: Said | None = None
+        said: list[Said | Changed] = []
         in_force = self.active_model
         # the one in force last, so that it is held against what the others owe by then
         for model_id in sorted(self.succession.members, key=lambda each: each == in_force):
             if model_id not in last.answered and model_id not in last.owing:
                 last.owing.append(model_id)
-                said = self.succession.missed(model_id, now_ns)
+                said.extend(self.owes(model_id, now_ns))
         return said
 
-    def missed(self, missed: ForecastMissed, now_ns: int) -> Said | None:
+    def missed(self, missed: ForecastMissed, now_ns: int) -> list[Said | Changed]:
         """A model says that it has no forecast: it owes one, once."""
         asked = self.asked.get(missed.request_id)
         if asked is None or missed.model_id in asked.answered or missed.model_id in asked.owing:
-            return None
+            return []
         asked.owing.append(missed.model_id)
-        return self.succession.missed(missed.model_id, now_ns)
+        return self.owes(missed.model_id, now_ns)
+
+    def owes(self, model_id: str, now_ns: int) -> list[Said | Changed]:
+        """A forecast did not come, or not in time."""
+        said: list[Said | Changed] = [*self.evidence.missed(model_id, self.active_model, now_ns)]
+        swap = self.succession.missed(model_id, now_ns)
+        return said if swap is None else [*said, swap]
 
     def ask(self, bar: Bar, horizons: tuple[int, ...], deadline_ns: int) -> ForecastRequested:
         """Ask for forecasts from the bars up to this one."""
@@ -277,12 +292,13 @@ class Market:
             )
         return issued
 
-    def resolve(self, bar: Bar, now_ns: int) -> list[ForecastResolved | Said]:
+    def resolve(self, bar: Bar, now_ns: int) -> list[ForecastResolved | Changed | Said]:
         """Hold the intervals that are due against the close that came, and let the calibrators learn from it.
 
-        Where a comparison of two models ends with it, the swap follows behind.
+        What that says of the models follows behind; and the swap, where a comparison of two models ends with it.
         """
-        resolved: list[ForecastResolved | Said] = []
+        resolved: list[ForecastResolved | Changed | Said] = []
+        changed = self.evidence.bar(self._measured, self.active_model, now_ns)
         swaps: list[Said] = []
         actual_e5 = bar.close_e5
         for issued in self._issued.pop(self.bar_index, ()):
@@ -290,8 +306,12 @@ class Market:
             covered = tuple(not band.bounded or band.lower_e5 <= actual_e5 <= band.upper_e5 for band in view.bands)
             calibrator = self._calibrators.get(issued.model_id, view.horizon)
             if calibrator is not None and calibrator is issued.calibrator:  # not one of an earlier admission
-                calibrator.update(score(actual_e5, view.point_e5, issued.scale_e5), covered, issued.ticket)
-                self._trackers[issued.model_id, view.horizon].add(covered=covered[0])
+                off = score(actual_e5, view.point_e5, issued.scale_e5)
+                calibrator.update(off, covered, issued.ticket)
+                within = covered[0] if view.bands[0].bounded else None
+                changed += self.evidence.resolved(
+                    issued.model_id, view.horizon, off, self.active_model, now_ns, covered=within
+                )
             resolved.append(
                 ForecastResolved(
                     symbol=bar.symbol,
@@ -313,4 +333,4 @@ class Market:
             )
             if said is not None:
                 swaps.append(said)
-        return resolved + swaps
+        return resolved + changed + swaps

@@ -167,6 +167,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a page or a view shows, at one moment. Money in the account's smallest unit.
 
     `pace` is measured, in seconds of market time a second; `pace_wanted` was asked for; `left_s` None = unknown.
+    `gates` are those on models that are not open, with what they let through (`daemon.gateboard`).
     `depth` is by symbol, of those whose depth is asked for; `margin` None = no broker, or a price is not known yet;
     `inference` None = whoever serves the bus forecasts.
     """
@@ -191,6 +192,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refusals: dict[str, int]
     patterns: dict[str, int]
     halts: dict[str, str]
+    gates: dict[str, str]
     depth: dict[str, DepthView]
     margin: MarginView | None
     inference: InferenceView | None

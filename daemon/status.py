@@ -19,6 +19,7 @@ import msgspec
 from bus import messages as m
 from bus.messages import AnyMessage, Quote
 from bus.values import Instrument, money, quote_to_account_rate_e8
+from daemon.gateboard import GATE_NEWS, GateBoard
 from daemon.snapshot import (
     MODEL_NEWS,
     Counts,
@@ -68,6 +69,7 @@ class Status:
         self.coverage: dict[int, CoverageView] = {}
         self.refusals, self.patterns = Tally(LARGEST_TABLE), Tally(LARGEST_TABLE)
         self.halts: dict[str, str] = {}
+        self.gates = GateBoard(LARGEST_TABLE)
         # Beside the stream: none of them ever reaches the core.
         self.depth: Callable[[], dict[str, DepthView]] = dict
         self.margin: Callable[[], MarginView | None] = lambda: None
@@ -103,6 +105,9 @@ class Status:
             m.ProtectionChanged: self._on_protection,
             m.SwapCharged: self._on_swap,
             **dict.fromkeys(MODEL_NEWS, lambda fact: self._say(fact.ts_init_ns, model_words(fact))),
+            **dict.fromkeys(GATE_NEWS, self._on_gate),
+            m.ModelAdmitted: lambda model: self.gates.forget(model.model_id),
+            m.ModelRetired: lambda model: self.gates.forget(model.model_id),
             m.HaltLatched: self._on_latched,
             m.HaltLifted: self._on_lifted,
         }
@@ -253,6 +258,10 @@ class Status:
                 f"{seen.symbol}: regime {seen.before} to {seen.regime} of {len(seen.probabilities_ppm)}, "
                 f"0 the calmest ({kind}, {share:.0%})",
             )
+
+    def _on_gate(self, changed: m.CoverageChanged | m.DriftChanged | m.GateChanged) -> None:
+        if words := self.gates.take(changed):
+            self._say(changed.ts_init_ns, words)
 
     # --- orders ------------------------------------------------------------------------------------------------
 
@@ -408,6 +417,7 @@ class Status:
             refusals=self.refusals.ranked(),
             patterns=self.patterns.ranked(),
             halts=dict(self.halts),
+            gates=self.gates.shown(),
             depth=self.depth(),
             margin=self.margin(),
             inference=self.inference(),

@@ -25,8 +25,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from bus.errors import DataError, ModelError
-from bus.messages import VolatilityState
-from models import features
+from bus.messages import TrainingSummary, VolatilityState
+from models import features, summary
 from models.candles import CANDLES, PARTS
 from models.diversity import Membership
 from models.forms import Settings, Tensor, traits
@@ -110,6 +110,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         volatility: that volatility at the end of the calibration split; None for a detector.
         files: sha256 of every other file of the folder.
         membership: of an ensemble: who is in it, and how they differ on the calibration split. Left out for others.
+        reference: what the bars were like that it has seen, for drift; left out by older releases and for detectors.
     """
 
     schema: int
@@ -135,6 +136,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     volatility: VolatilityState | None
     files: dict[str, str]
     membership: Membership | None = None
+    reference: TrainingSummary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +291,8 @@ def _check_fit(manifest: Manifest, tensors: Mapping[str, Tensor], pipeline: Pipe
             if not all(0.0 <= score < math.inf for score in scores):
                 raise ModelError("a calibration score is negative or not finite; train again")
         _check_volatility(manifest)
+        if manifest.reference is not None:
+            summary.check(manifest.reference)
     elif manifest.kind in {"regimes", "anomaly"}:
         _check_state(manifest, tensors, pipeline)
     else:

@@ -86,6 +86,7 @@ def admitted_as(
         release=release,
         candidate=candidate,
         verdict=verdict,
+        reference=manifest.reference,
     )
 
 

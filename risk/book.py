@@ -24,7 +24,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bus.calendar import next_rollover_ns
 from bus.errors import InvariantBroken
 from bus.messages import (
     AccountSnapshot,
@@ -42,6 +41,9 @@ from bus.messages import (
 from bus.values import LARGEST, Instrument, divide_half_away
 from risk.marks import VALUE_SCALE, Marks
 from risk.orders import Order, OrderTable, Position, adopted_order, adopted_position, remember
+from risk.policy import Policy
+from risk.record import Record
+from risk.watermarks import Watermarks
 
 EARLY = 1_000
 
@@ -56,12 +58,19 @@ class Book:
         quotes: the last possible quote of each symbol.
         foreign: open positions and orders that are not ours, by kind and id.
         suspect: impossible quotes (crossed, not positive) that no good one has replaced yet, by symbol.
-        peak_equity: highest equity since the start or the last `reset_references`.
-        day_start_equity: equity when the trading day began (17:00 New York), or at a later start or reset.
+        record: what the limits remember besides: rates, results in a row, slippage.
+        watermarks: where day and week began and the highest points, from which losses are counted.
     """
 
     def __init__(
-        self, *, currency: str, money_digits: int, leverage: int, hedged: bool, instruments: Sequence[Instrument]
+        self,
+        *,
+        currency: str,
+        money_digits: int,
+        leverage: int,
+        hedged: bool,
+        instruments: Sequence[Instrument],
+        policy: Policy | None = None,
     ) -> None:
         self.currency = currency
         self.money_digits = money_digits
@@ -75,10 +84,9 @@ class Book:
         self.positions: dict[str, Position] = {}
         self.table = OrderTable()
         self.orders = self.table.orders
-        self.peak_equity = 0
-        self.day_start_equity = 0
+        self.record = Record()
+        self.watermarks = Watermarks(policy or Policy(), money_digits)
         self._floating = 0
-        self._rollover_ns = 0
         self._held: dict[str, list[Position]] = {}
         self._deals: dict[str, None] = {}
         self._closed: dict[str, None] = {}
@@ -100,6 +108,16 @@ class Book:
     def equity(self) -> int:
         """Balance plus floating result; 0 before the first snapshot."""
         return 0 if self.balance is None else self.balance + self._floating
+
+    @property
+    def peak_equity(self) -> int:
+        """Highest equity since the start or the last `reset_references`."""
+        return self.watermarks.peak
+
+    @property
+    def day_start_equity(self) -> int:
+        """Equity when the trading day began (`risk.policies.losses` says when), or at a later start or reset."""
+        return self.watermarks.day_start
 
     @property
     def used_margin(self) -> int:
@@ -166,8 +184,8 @@ class Book:
         return self.table.resting_entries()
 
     def reset_references(self) -> None:
-        """Let peak and start of day be the equity of now: what resuming after a halt means."""
-        self.peak_equity = self.day_start_equity = self.equity
+        """Start day, peak and what is broken anew from the equity of now: what resuming after a halt means."""
+        self.watermarks.resume(self.equity)
 
     # --- prices and time ---------------------------------------------------------------------------------------
 
@@ -181,8 +199,8 @@ class Book:
         if type(bid_e5) is not int or type(ask_e5) is not int or not 0 < bid_e5 <= ask_e5 <= LARGEST:
             self.suspect[symbol] = quote
             return
-        if quote.ts_init_ns >= self._rollover_ns:
-            self._roll_day(quote.ts_init_ns)
+        if quote.ts_init_ns >= self.watermarks.next_day_ns:
+            self.turn(quote.ts_init_ns)
         if self.suspect:
             self.suspect.pop(symbol, None)
         self.quotes[symbol] = quote
@@ -218,12 +236,15 @@ class Book:
             self._raise_peak()
 
     def _raise_peak(self) -> None:
-        self.peak_equity = max(self.peak_equity, self.equity)
+        equity = self.equity
+        if equity > self.watermarks.peak:
+            self.watermarks.rise(equity)
 
-    def _roll_day(self, now_ns: int) -> None:
-        # A day starts with the equity that the last message of the day before left.
-        self._rollover_ns = next_rollover_ns(now_ns)
-        self.day_start_equity = self.equity
+    def turn(self, now_ns: int) -> None:
+        """Time has come to a moment; a trading day that began since then starts from the equity of now."""
+        if self.balance is not None and now_ns >= self.watermarks.next_day_ns:
+            self.watermarks.turn(self.equity, self.balance, now_ns)
+            self.record.turn(self.positions.values(), now_ns)
 
     def sent(self, order: VenueCommand, now_ns: int, horizon: int = 0) -> None:
         """Note a command that leaves now.
@@ -238,8 +259,11 @@ class Book:
         """
         if isinstance(order, CancelOrder):
             self.table.cancelling(order.client_order_id)
+            withdrawn = self.table.find(order.client_order_id)
+            self.record.cancelled(order.symbol, withdrawn.strategy if withdrawn else "", now_ns)
         elif not isinstance(order, AmendProtection):  # the venue's answer changes levels, our wish does not
             self.table.add(order, now_ns, horizon)
+            self.record.ordered(order.symbol, order.strategy, now_ns)
 
     # --- facts -------------------------------------------------------------------------------------------------
 
@@ -249,8 +273,8 @@ class Book:
         Raises:
             InvariantBroken: it contradicts the book (an unknown position closed, more closed or filled than there is).
         """
-        if fact.ts_init_ns >= self._rollover_ns:
-            self._roll_day(fact.ts_init_ns)
+        if fact.ts_init_ns >= self.watermarks.next_day_ns:
+            self.turn(fact.ts_init_ns)
         if isinstance(fact, OrderFilled):
             return self._on_filled(fact)
         if isinstance(fact, ProtectionChanged):
@@ -272,6 +296,7 @@ class Book:
             raise InvariantBroken(f"deal {fact.deal_id} is impossible: {fact.symbol} {fact.volume_e2}@{fact.price_e5}")
         # A protective deal carries the id of the order that opened the position, and fills nothing of it.
         filling = self.table.filled_by(fact) if fact.cause == "order" else None
+        self._count_slippage(fact)
         if fact.closing:
             self._close(fact)
         else:
@@ -283,6 +308,19 @@ class Book:
             self._revalue(fact.symbol)
         self._raise_peak()
         return True
+
+    def _count_slippage(self, fact: OrderFilled) -> None:
+        """Against the level of a protective deal, the price of a resting order, or the price that the decision saw."""
+        order = self.table.find(fact.client_order_id)
+        held = self.positions.get(fact.position_id)
+        meant_e5 = fact.level_e5
+        if fact.cause == "order":
+            meant_e5 = (order.price_e5 or order.reference_e5) if order is not None else 0
+        worse_e5 = (fact.price_e5 - meant_e5) * fact.side
+        if meant_e5 > 0 and worse_e5 > 0:
+            owner = order if fact.cause == "order" else held
+            spent = self.marks.value(fact.symbol, fact.volume_e2 * worse_e5) or 0
+            self.record.slipped(fact.symbol, owner.strategy if owner is not None else "", spent)
 
     def _open(self, fact: OrderFilled, order: Order | None) -> None:
         position = self.positions.get(fact.position_id)
@@ -328,6 +366,8 @@ class Book:
         charged = position.commission + position.swap
         booked = fact.gross_profit + fact.booked_commission + fact.booked_swap + fact.conversion_fee
         self.balance = (self.balance or 0) + booked
+        position.booked += booked
+        self.record.booked(position, booked, closed=fact.volume_e2 == whole_e2, now_ns=fact.ts_init_ns)
         if fact.volume_e2 == whole_e2:
             self._floating -= position.profit + charged
             self._drop(position)
@@ -440,8 +480,7 @@ class Book:
         remember(self._moves, fact.move_id, None)
         self.balance += fact.delta
         if fact.cause == "cash":
-            self.peak_equity += fact.delta
-            self.day_start_equity += fact.delta
+            self.watermarks.moved(fact.delta)
         self._raise_peak()
         return True
 
@@ -471,8 +510,7 @@ class Book:
         for entry in snapshot.orders:
             order = adopted_order(entry)
             self.orders.setdefault(order.client_order_id, order)
-        self._rollover_ns = next_rollover_ns(snapshot.ts_init_ns)
-        self.reset_references()
+        self.watermarks.start(self.equity, snapshot.balance, snapshot.ts_init_ns)
 
     def settle_unknown(self, snapshot: AccountSnapshot) -> tuple[str, ...]:
         """Use a later snapshot as evidence about unknown outcomes; gives the client order ids that it settled.

@@ -7,7 +7,9 @@ that asks, lies on the other side, and no order to close it is at work already. 
 
 from bus.messages import HaltLevel, Intent, IntentRefused, SubmitOrder
 from bus.values import OrderType, TimeInForce
+from risk.alerts.cost import reduced_ppm
 from risk.book import Book
+from risk.evidence import ModelStanding
 from risk.limits import NO_CONNECTION, Breach, first_breach, impossible, look
 from risk.policy import Policy
 from risk.sizing import PPM, SizingSettings, size_e2
@@ -21,6 +23,7 @@ def review(
     now_ns: int,
     *,
     client_order_id: str,
+    model: ModelStanding | None = None,
     size_multiplier_ppm: int = PPM,
     halt_level: HaltLevel = HaltLevel.NONE,
     link_up: bool = True,
@@ -35,7 +38,8 @@ def review(
         sizing: how an entry becomes a volume.
         now_ns: time of the newest message.
         client_order_id: for the order; never used before.
-        size_multiplier_ppm: from measured coverage (`CoverageTracker.size_multiplier_ppm`).
+        model: what an entry rests on (`Evidence.standing`); its size falls with it. None = not known.
+        size_multiplier_ppm: what else its size is multiplied by (measured cost); it multiplies with the model's.
         halt_level: the highest halt in force.
         link_up: whether the venue can be reached.
         largest_e2: an entry's volume is at most this, rounded down to a step; 0 = as sized.
@@ -50,8 +54,19 @@ def review(
         return _refused(intent, breach, now_ns)
     if intent.action == "exit":
         return _exit(intent, book, now_ns, client_order_id, link_up=link_up)
+    if model is not None:
+        size_multiplier_ppm = reduced_ppm(size_multiplier_ppm, model.multiplier_ppm(policy.models))
     volume_e2 = _sized(intent, book, sizing, size_multiplier_ppm, largest_e2)
-    check = look(intent, book, policy, volume_e2=volume_e2, now_ns=now_ns, halt_level=halt_level, link_up=link_up)
+    check = look(
+        intent,
+        book,
+        policy,
+        volume_e2=volume_e2,
+        now_ns=now_ns,
+        halt_level=halt_level,
+        link_up=link_up,
+        model=model,
+    )
     breach = first_breach(check)
     return (
         _order(intent, book, volume_e2, now_ns, client_order_id) if breach is None else _refused(intent, breach, now_ns)

@@ -1,17 +1,15 @@
 """Halts that hold until somebody lifts them.
 
-Theory of operation. A halt comes from an operator (any number of times; the highest level counts) or from one of two
-rules on floating equity: loss since the start of the trading day, and drawdown from the highest equity. A rule latches
+Theory of operation. A halt comes from an operator (any number of times; the highest level counts) or from a rule on
+floating equity: loss since the start of the trading day or week, and drawdowns (`risk.watermarks`). A rule latches
 once; recovering does not lift it, and a new day does not either: a person does, with a name and a reason. Whoever
-lifts also resets the references (`Book.reset_references`): peak and start of day become the equity of that moment, so
-that the old loss does not latch again at once, and a further loss of the same size does.
+lifts also resets the references (`Book.reset_references`): peak, start of day and what is broken start from the equity
+of that moment, so that the old loss does not latch again at once, and a further loss of the same size does.
 """
 
 from bus.messages import HaltLatched, HaltLevel, HaltLifted, HaltTrading, ResumeTrading
 from risk.book import Book
 from risk.policy import Policy
-
-_PCT_E2 = 10_000
 
 
 class Halts:
@@ -52,26 +50,23 @@ class Halts:
         return HaltLifted(operator=command.operator, reason=command.reason, ts_init_ns=command.ts_init_ns)
 
     def check(self, book: Book, policy: Policy, now_ns: int) -> HaltLatched | None:
-        """Hold floating equity against both rules; the halt that this latches, once a breach. Cheap: a few integers.
+        """Hold floating equity against every floor (`risk.watermarks`); the halt that this latches, once a breach.
 
-        Where both break at once the daily loss is told first, the drawdown at the next check.
+        Where several break at once the first is told now, the next at the next check. Cheap: a few integers.
         """
         if book.balance is None:
             return None
-        equity = book.equity
-        for rule, reference, limit_e2 in (
-            ("daily_loss", book.day_start_equity, policy.daily_loss_pct_e2),
-            ("trailing_drawdown", book.peak_equity, policy.trailing_drawdown_pct_e2),
-        ):
-            lost = reference - equity
-            if lost > 0 and limit_e2 and lost * _PCT_E2 >= reference * limit_e2 and rule not in self._latched:
-                since = "the start of the trading day" if rule == "daily_loss" else "the highest equity"
+        equity, floors = book.equity, book.watermarks.floors(policy)
+        if equity > book.watermarks.highest_floor:
+            return None
+        for floor in floors:
+            if equity <= floor.at and floor.rule not in self._latched:
                 return self._latch(
-                    rule,
+                    floor.rule,
                     HaltLevel(policy.loss_halt_level),
-                    limit=f"{limit_e2 / 100:.2f} % of {reference}",
-                    value=f"{lost} lost" + (f", {lost * 100 / reference:.2f} %" if reference > 0 else ""),
-                    reason=f"floating equity {equity} against {reference} at {since}",
+                    limit=floor.limit,
+                    value=floor.lost(equity),
+                    reason=f"floating equity {equity} against {floor.mark} at {floor.since}",
                     now_ns=now_ns,
                 )
         return None

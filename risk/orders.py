@@ -83,9 +83,9 @@ class Position(msgspec.Struct, kw_only=True):
     """One open position. Money in the account's smallest unit, charges negative.
 
     `cost` is the sum of volume_e2 * price_e5 of what is open, `profit` the floating result of prices alone,
-    `commission` and `swap` what was charged and not yet booked. `rate_e8` is the conversion rate at the last opening
-    deal, by which margin counts. `bars_held` counts closed bars of its symbol since it opened. `ts_open_ns` is the
-    venue's time, `ts_told_ns` when we learnt of it (0 = it was there before).
+    `commission` and `swap` what was charged and not yet booked, `booked` what closing deals booked. `rate_e8` is the
+    conversion rate at the last opening deal, by which margin counts. `bars_held` counts closed bars of its symbol since
+    it opened. `ts_open_ns` is the venue's time, `ts_told_ns` when we learnt of it (0 = it was there before).
     """
 
     position_id: str
@@ -100,6 +100,7 @@ class Position(msgspec.Struct, kw_only=True):
     commission: int = 0
     swap: int = 0
     profit: int = 0
+    booked: int = 0
     rate_e8: int = 0
     ts_open_ns: int = 0
     ts_told_ns: int = 0

@@ -15,7 +15,7 @@ from bus.errors import ConfigError
 from bus.messages import Intent
 from bus.values import LARGEST, Instrument
 from risk.marks import VALUE_SCALE
-from risk.policy import check_bounds
+from risk.policies.keys import check_bounds
 
 METHODS = ("fixed", "percent", "volatility", "kelly")
 PPM = 1_000_000

@@ -70,6 +70,7 @@ def fit_detector(net: Net, columns: Columns, manifest: Manifest, progress: Progr
         feature_names=(),
         feature_hash="",
         volatility=None,
+        reference=None,
     )
     return artifact.seal(described, pipeline, extra, drawn[edges[-2] :][:_GOLDEN_ROWS])
 

@@ -33,6 +33,7 @@ from models.train.cache import FeatureCache
 from models.train.combine import Candidate, combine, demands_together
 from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split
 from models.train.detector import fit_detector
+from models.train.summary import summarise
 from models.train.watch import fit_state
 
 _GOLDEN_ROWS = 8
@@ -111,7 +112,9 @@ def fit_defaults(
             return chosen, made
 
         manifest = replace(
-            _manifest(train, calibrate, tuple(horizons), asked, seed), volatility=parts_for(Demands())[1].volatility
+            _manifest(train, calibrate, tuple(horizons), asked, seed),
+            volatility=parts_for(Demands())[1].volatility,
+            reference=summarise(train, calibrate),
         )
         ways = [way for name, way in ensembles().items() if name in names]
         nets = architectures([name for name in names if name in known()])

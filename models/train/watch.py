@@ -62,6 +62,7 @@ def fit_state(way: State, columns: Columns, manifest: Manifest, progress: Progre
         feature_names=names,
         feature_hash=features.schema_hash(names),
         volatility=None,
+        reference=None,
     )
     golden = stacked(newer, way.window)
     made = artifact.seal(described, pipeline, extra, golden.reshape(len(golden), -1)[:_GOLDEN_ROWS])

@@ -21,7 +21,7 @@ from bus.messages import AlertCleared, AlertRaised, OrderFilled, Quote, SubmitOr
 from bus.values import NS_PER_DAY, Instrument, OrderType
 from risk.alerts.rule import Rule, Told
 from risk.orders import remember
-from risk.policy import check_bounds
+from risk.policies.keys import check_bounds
 
 Said = AlertRaised | AlertCleared
 Value = Callable[[str, int], int | None]

@@ -3,7 +3,7 @@
 import msgspec
 
 from bus.errors import ConfigError
-from risk.policy import check_bounds
+from risk.policies.keys import check_bounds
 
 _BOUNDS: dict[str, tuple[int, int, str, int]] = {
     "slippage_ppm": (0, 1_000_000, "off", 1_000),

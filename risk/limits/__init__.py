@@ -4,25 +4,33 @@ Theory of operation. `look` works out once what every rule needs to know (`Check
 integers. RULES lists them in the order in which they are asked; the first breach refuses. A rule of value 0 in the
 policy is off. Tightening any limit can only turn an acceptance into a refusal, never the reverse.
 
-To add a rule: write the function in the file of its kind, and give it a line in that file's RULES; a new file's RULES
-are joined here.
+To add a rule: write the function in the file of its kind, and give it a line in that file's RULES, with the settings
+that it reads (`risk.policies`); a new file's RULES are joined here.
 """
 
-from risk.limits import losses, market, orders, sizes, standing
+from risk.limits import hours, losses, market, models, orders, sizes, standing
 from risk.limits.check import Breach, Check, Rule, look
 from risk.limits.numbers import impossible
 from risk.limits.standing import NO_CONNECTION
 
 __all__ = ["NO_CONNECTION", "RULES", "Breach", "Check", "Rule", "first_breach", "impossible", "look"]
 
-RULES: tuple[Rule, ...] = (*standing.RULES, *market.RULES, *orders.RULES, *losses.RULES, *sizes.RULES)
+RULES: tuple[Rule, ...] = (
+    *standing.RULES,
+    *models.RULES,
+    *market.RULES,
+    *hours.RULES,
+    *orders.RULES,
+    *losses.RULES,
+    *sizes.RULES,
+)
 """Every rule with its reason, in the order of asking. `number` (see `impossible`) comes before all of them."""
 
 
 def first_breach(check: Check) -> Breach | None:
     """The first limit that an entry would break, or None."""
-    for rule, _ in RULES:
-        breach = rule(check)
+    for ask, _, _ in RULES:
+        breach = ask(check)
         if breach is not None:
             return breach
     return None

@@ -4,6 +4,15 @@ from bus.values import NS_PER_S, OrderType
 from risk.limits.check import Breach, Check, Rule
 
 
+def clock(c: Check) -> Breach | None:
+    """Whether the clock stands before something that was told already."""
+    now_ns, told_ns = c.now_ns, max(c.latest_ns, c.intent.ts_init_ns)
+    if now_ns < told_ns:
+        value = f"{(told_ns - now_ns) / NS_PER_S:.3f} s before the newest message"
+        return Breach("clock", "never before the newest message", value, "the same intent once the clock is right")
+    return None
+
+
 def crossed_quote(c: Check) -> Breach | None:
     """Whether the newest quote cannot be true."""
     if c.suspect:
@@ -51,8 +60,13 @@ def price_collar(c: Check) -> Breach | None:
 
 
 RULES = (
+    Rule(clock, "Ages and rates mean nothing while the clock runs backwards."),
     Rule(crossed_quote, "Nothing is decided on a quote that cannot be true."),
-    Rule(stale_quote, "Nothing is decided on an old price."),
-    Rule(spread, "An entry pays the spread; a wide one is waited out."),
-    Rule(price_collar, "What was decided at one price is not executed at quite another."),
+    Rule(stale_quote, "Nothing is decided on an old price.", ("max_quote_age_s", "*.max_quote_age_s")),
+    Rule(spread, "An entry pays the spread; a wide one is waited out.", ("max_spread_pips_e1", "*.max_spread_pips_e1")),
+    Rule(
+        price_collar,
+        "What was decided at one price is not executed at quite another.",
+        ("price_collar_pips_e1", "resting_collar_pips_e1", "*.price_collar_pips_e1", "*.resting_collar_pips_e1"),
+    ),
 )

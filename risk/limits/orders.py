@@ -1,6 +1,6 @@
-"""Whether the order itself is sound: its stop, its rate, its volume."""
+"""Whether the order itself is sound: its stop, its rate, what orders have cost today."""
 
-from risk.limits.check import Breach, Check, Rule
+from risk.limits.check import Breach, Check, Figures, Rule
 
 _PCT_E2 = 10_000
 
@@ -34,18 +34,63 @@ def stop_distance(c: Check) -> Breach | None:
     return None
 
 
+def _of(c: Check, figures: Figures) -> str:
+    """Whose limit it is, where it is not the account's."""
+    return "" if figures is c.account else f" in {figures.name}"
+
+
 def order_rate(c: Check) -> Breach | None:
     """Whether orders already leave too fast."""
-    limit = c.policy.max_orders_per_minute
-    if limit and c.orders_in_last_minute >= limit:
-        value = f"{c.orders_in_last_minute} in the last minute"
-        return Breach("order_rate", f"{limit} a minute", value, f"fewer than {limit} in the minute before")
+    for limit, at in c.limits("max_orders_per_minute", c.policy.max_orders_per_minute):
+        if at.orders >= limit:
+            value = f"{at.orders} in the last minute"
+            return Breach(
+                "order_rate", f"{limit} a minute{_of(c, at)}", value, f"fewer than {limit} in the minute before"
+            )
+    return None
+
+
+def cancel_rate(c: Check) -> Breach | None:
+    """Whether so much is being cancelled that entering more makes no sense."""
+    for limit, at in c.limits("max_cancels_per_minute", c.policy.orders.max_cancels_per_minute):
+        if at.cancels >= limit:
+            value = f"{at.cancels} in the last minute"
+            return Breach(
+                "cancel_rate", f"{limit} a minute{_of(c, at)}", value, f"fewer than {limit} in the minute before"
+            )
+    return None
+
+
+def slippage_budget(c: Check) -> Breach | None:
+    """Whether the day has lost as much to slippage as it may."""
+    for limit_e2, at in c.limits("slippage_budget_pct_e2", c.policy.orders.slippage_budget_pct_e2):
+        if at.spent * _PCT_E2 >= c.day_start_equity * limit_e2:
+            limit = f"{limit_e2 / 100:.2f} % of {c.day_start_equity}{_of(c, at)}"
+            return Breach("slippage_budget", limit, f"{at.spent} spent", "the next trading day")
     return None
 
 
 RULES = (
     Rule(missing_stop, "Every open position has a stop at the broker, so an entry without one is refused."),
     Rule(stop_side, "A stop lies on the losing side and a target on the winning side of the market."),
-    Rule(stop_distance, "A stop too far away protects nothing."),
-    Rule(order_rate, "A strategy gone wild is stopped by the minute."),
+    Rule(
+        stop_distance,
+        "A stop too far away protects nothing.",
+        ("max_stop_distance_pct_e2", "*.max_stop_distance_pct_e2"),
+    ),
+    Rule(
+        order_rate,
+        "A strategy gone wild is stopped by the minute.",
+        ("max_orders_per_minute", "*.max_orders_per_minute"),
+    ),
+    Rule(
+        cancel_rate,
+        "Cancels themselves are never refused; who cancels too much may not enter more.",
+        ("orders.max_cancels_per_minute", "*.max_cancels_per_minute"),
+    ),
+    Rule(
+        slippage_budget,
+        "When fills are worse than decisions all day long, the market is not the one that was measured.",
+        ("orders.slippage_budget_pct_e2", "*.slippage_budget_pct_e2"),
+    ),
 )

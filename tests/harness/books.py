@@ -3,10 +3,37 @@
 from bus import messages as m
 from bus.values import NS_PER_HOUR, NS_PER_S, OrderType, Side, default_instrument
 from risk.book import Book
+from risk.policies.keys import Group
+from risk.policy import Policy
 
 NOW_NS = 1_525_186_800_000_000_000 // NS_PER_HOUR * NS_PER_HOUR  # Tuesday, 1 May 2018, 15:00 UTC
 SYMBOLS = ("EURUSD", "USDJPY", "EURGBP", "GBPUSD")
 PRICES = {"EURUSD": 120_000, "USDJPY": 10_900_000, "EURGBP": 88_000, "GBPUSD": 136_000}
+
+
+def switched_off(**changes):
+    """The policy whose limits are all off, but for the changes."""
+    return _policy(lambda key: 0 if key.zero else None, changes)
+
+
+def as_tight_as_can_be(**changes):
+    """The policy that allows least, but for the changes."""
+    ends = {"lower": lambda key: max(key.lowest, 1), "higher": lambda key: key.highest, "": lambda key: None}
+    return _policy(lambda key: ends[key.tighter](key), changes)
+
+
+def _policy(value_of, changes):
+    values = {name: value_of(key) for name, key in Policy.KEYS.items()}
+    for field in Policy.__struct_fields__:
+        default = getattr(Policy(), field)
+        if isinstance(default, Group):
+            more = {"file": "calendar.csv"} if field == "news" else {}
+            values[field] = type(default)(**_given({name: value_of(key) for name, key in default.KEYS.items()}), **more)
+    return Policy(**(_given(values) | {"loss_halt_level": 3} | changes))
+
+
+def _given(values):
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def empty_book(currency="USD", leverage=30, symbols=SYMBOLS):

@@ -9,10 +9,23 @@ from bus.values import NS_PER_S, OrderType, Side, TimeInForce
 from risk.gate import review
 from risk.policy import Policy
 from risk.sizing import SizingSettings
-from tests.harness.books import NOW_NS, PRICES, SYMBOLS, begun, entry, fill, leave, opened, order, quote, unknown
+from tests.harness.books import (
+    NOW_NS,
+    PRICES,
+    SYMBOLS,
+    begun,
+    entry,
+    fill,
+    leave,
+    opened,
+    order,
+    quote,
+    switched_off,
+    unknown,
+)
 
 FIXED = SizingSettings(method="fixed", fixed_lots_e2=10)
-PERMISSIVE = Policy(**{name: 0 for name in Policy.__struct_fields__ if name != "loss_halt_level"})
+PERMISSIVE = switched_off()
 
 
 def ask(intent, book=None, policy=PERMISSIVE, sizing=FIXED, now_ns=NOW_NS, **more):

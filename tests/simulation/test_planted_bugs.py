@@ -155,7 +155,7 @@ class ClosedOnly:
 
     def __init__(self, book):
         self.balance = self.equity = book.balance
-        self.day_start_equity, self.peak_equity = book.day_start_equity, book.peak_equity
+        self.watermarks = book.watermarks
 
 
 def losses_are_measured_on_closed_trades_only(patch):
