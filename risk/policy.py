@@ -15,7 +15,7 @@ import msgspec
 
 from bus.errors import ConfigError
 from risk.policies.hours import Hours
-from risk.policies.keys import Key, check_keys, tightest
+from risk.policies.keys import Key, check_bounds, check_keys, tightest
 from risk.policies.losses import Losses
 from risk.policies.models import ModelLimits
 from risk.policies.news import News
@@ -23,6 +23,8 @@ from risk.policies.orders import Orders
 from risk.policies.scopes import CurrencyLimits, StrategyLimits, SymbolLimits
 from risk.policies.sizes import Sizes
 from risk.policies.streaks import Streaks
+
+__all__ = ["Policy", "check_bounds"]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

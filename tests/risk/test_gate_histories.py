@@ -55,7 +55,7 @@ def test_the_same_of_short_histories_that_shrink_to_the_fewest_steps(r):
     [rule.ask.__name__ for rule in risk.limits.RULES if rule.ask.__name__ in {
         "spread", "stale_quote", "price_collar", "stop_distance", "order_rate", "cancel_rate", "slippage_budget",
         "losing_streak", "open_positions", "position_size", "exposure", "leverage", "currency_exposure", "margin_use",
-        "margin", "order_volume", "daily_loss", "static_drawdown", "intraday_drawdown", "clock",
+        "margin", "order_volume", "daily_loss", "static_drawdown", "clock",
     }],
 )  # fmt: skip
 def test_the_witness_notices_when_a_limit_is_forgotten(rule, monkeypatch):
