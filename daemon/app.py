@@ -25,6 +25,7 @@ from daemon.journal import Record, read, segments
 from daemon.marketdata import MarketData
 from daemon.news import scheduled
 from daemon.paper import Latencies, PaperShell
+from daemon.portfolioview import portfolio_view
 from daemon.state import Run, State
 from daemon.status import Status
 from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
@@ -98,6 +99,7 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         if inference.bus is not None:
             watch.append(Distributor(inference.bus, console).watch)
         engine = Engine(run.journal)
+        status.portfolio = lambda: portfolio_view(engine.core)
         shell = PaperShell(
             engine=engine,
             venue=_exchange(config, data),

@@ -13,6 +13,7 @@ What is counted here and not said (late answers, unknown models) is in `counters
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -86,6 +87,9 @@ from risk.reconcile import compare
 from risk.sizing import SizingSettings
 from strategies import load
 from strategies.contract import Strategy, exit_intent
+
+if TYPE_CHECKING:
+    from risk.portfolio.model import Portfolio
 
 DECISIONS = (
     CalibratedForecast,
@@ -176,6 +180,7 @@ class Core:
         self._entering: dict[str, Intent] = {}
         self._intents = 0
         self._costs: CostWatch | None = None
+        self.portfolio: Portfolio | None = None
         self._handlers: Mapping[type[AnyMessage], Callable[..., Sequence[AnyMessage]]] = {RunStarted: self._on_start}
 
     # --- the function ------------------------------------------------------------------------------------------
@@ -224,6 +229,11 @@ class Core:
         self.halts = Halts()
         if settings.cost is not None and settings.cost.enabled:
             self._costs = CostWatch(settings.cost, settings.slippage_allowance_e5)
+        self.portfolio = None
+        if settings.risk.portfolio.on:
+            from risk.portfolio.model import Portfolio  # it needs numpy, which nothing else here does
+
+            self.portfolio = Portfolio(run.instruments, settings.risk.portfolio)
         self.strategies = tuple(load(entry.name, entry.params) for entry in settings.strategies)
         check_scopes(settings.risk, run.instruments, [strategy.name for strategy in self.strategies])
         self._quote_strategies = tuple(strategy for strategy in self.strategies if strategy.wants_quotes)
@@ -326,12 +336,17 @@ class Core:
         market.builder.skip_to(bar.ts_close_ns)
         market.close(bar)
         self.book.on_bar(bar.symbol)
+        if self.portfolio is not None:
+            self.portfolio.note(bar.symbol, bar.ts_open_ns, bar.close_e5)
         return market.resolve(bar, self.now_ns)
 
     def _close_bar(self, market: Market, bar: Bar, out: list[AnyMessage]) -> None:
         out.append(bar)
         market.close(bar)
         self.book.on_bar(bar.symbol)
+        if self.portfolio is not None:
+            self.portfolio.note(bar.symbol, bar.ts_open_ns, bar.close_e5)
+            self.portfolio.settle()
         out.extend(market.resolve(bar, self.now_ns))
         if not self._acts(bar.symbol):
             return
@@ -425,6 +440,8 @@ class Core:
     # --- intents and orders ------------------------------------------------------------------------------------
 
     def _decide(self, intents: Sequence[Intent], out: list[AnyMessage], largest_e2: int = 0) -> None:
+        if self.portfolio is not None and intents:
+            self.portfolio.settle()  # what history told since the last bar closed
         for wanted in intents:
             self._intents += 1
             # Unique for ever: recovery counts again from the journal, and the run id tells journals apart. Not the
@@ -446,6 +463,7 @@ class Core:
                 halt_level=self.halts.level,
                 link_up=self._link_up,
                 largest_e2=largest_e2,
+                portfolio=self.portfolio,
             )
             if isinstance(answer, SubmitOrder):
                 self.book.sent(answer, self.now_ns, intent.horizon)

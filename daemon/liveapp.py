@@ -33,6 +33,7 @@ from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
 from daemon.live import LiveShell
 from daemon.news import scheduled
+from daemon.portfolioview import portfolio_view
 from daemon.snapshot import DepthView, MarginView
 from daemon.state import Run, State
 from daemon.status import Status
@@ -116,6 +117,7 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
                 else lambda: opening_messages(config, mode, terms, models, period_ns, clock.now_ns()),
                 watch=watch,
             )
+            status.portfolio = lambda: portfolio_view(engine.core)
             if resumed:
                 _still_the_same(engine, terms)
                 opening = [*opening, *scheduled(config, clock.now_ns())]  # the calendar as the file has it now

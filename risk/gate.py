@@ -5,6 +5,8 @@ sanity only, so that risk can always be reduced: its numbers are numbers, the po
 that asks, lies on the other side, and no order to close it is at work already. It closes all that the position holds.
 """
 
+from typing import TYPE_CHECKING
+
 from bus.messages import HaltLevel, Intent, IntentRefused, SubmitOrder
 from bus.values import OrderType, TimeInForce
 from risk.alerts.cost import reduced_ppm
@@ -13,6 +15,9 @@ from risk.evidence import ModelStanding
 from risk.limits import NO_CONNECTION, Breach, first_breach, impossible, look
 from risk.policy import Policy
 from risk.sizing import PPM, SizingSettings, size_e2
+
+if TYPE_CHECKING:
+    from risk.portfolio.model import Portfolio
 
 
 def review(
@@ -28,6 +33,7 @@ def review(
     halt_level: HaltLevel = HaltLevel.NONE,
     link_up: bool = True,
     largest_e2: int = 0,
+    portfolio: "Portfolio | None" = None,
 ) -> SubmitOrder | IntentRefused:
     """Hold an intent against every limit.
 
@@ -43,6 +49,7 @@ def review(
         halt_level: the highest halt in force.
         link_up: whether the venue can be reached.
         largest_e2: an entry's volume is at most this, rounded down to a step; 0 = as sized.
+        portfolio: how the symbols move together; None = no limit of the book as a whole is on.
 
     Returns:
         The order, or the first limit it would break and what would have passed.
@@ -66,6 +73,7 @@ def review(
         halt_level=halt_level,
         link_up=link_up,
         model=model,
+        portfolio=portfolio,
     )
     breach = first_breach(check)
     return (

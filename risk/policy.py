@@ -20,6 +20,7 @@ from risk.policies.losses import Losses
 from risk.policies.models import ModelLimits
 from risk.policies.news import News
 from risk.policies.orders import Orders
+from risk.policies.portfolio import PortfolioLimits
 from risk.policies.scopes import CurrencyLimits, StrategyLimits, SymbolLimits
 from risk.policies.sizes import Sizes
 from risk.policies.streaks import Streaks
@@ -57,6 +58,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         hours: when entries may be made.
         news: no entries around events.
         models: what rests on models.
+        portfolio: limits of the book as a whole.
         symbols: tighter limits by symbol.
         currencies: tighter limits by currency.
         strategies: tighter limits by strategy.
@@ -144,6 +146,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hours: Hours = Hours()
     news: News = News()
     models: ModelLimits = ModelLimits()
+    portfolio: PortfolioLimits = PortfolioLimits()
     symbols: dict[str, SymbolLimits] = {}
     currencies: dict[str, CurrencyLimits] = {}
     strategies: dict[str, StrategyLimits] = {}

@@ -8,7 +8,7 @@ To add a rule: write the function in the file of its kind, and give it a line in
 that it reads (`risk.policies`); a new file's RULES are joined here.
 """
 
-from risk.limits import hours, losses, market, models, orders, sizes, standing
+from risk.limits import hours, losses, market, models, orders, portfolio, sizes, standing
 from risk.limits.check import Breach, Check, Rule, look
 from risk.limits.numbers import impossible
 from risk.limits.standing import NO_CONNECTION
@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     *orders.RULES,
     *losses.RULES,
     *sizes.RULES,
+    *portfolio.RULES,
 )
 """Every rule with its reason, in the order of asking. `number` (see `impossible`) comes before all of them."""
 

@@ -1,7 +1,7 @@
 """What a rule may look at, and what it answers."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -12,8 +12,12 @@ from risk.evidence import ModelStanding
 from risk.orders import remember
 from risk.policies.scopes import ScopeLimits
 from risk.policy import Policy
+from risk.portfolio.outlook import Outlook, look_ahead
 from risk.record import ACCOUNT, Scope, in_last_minute
 from risk.watermarks import Floor
+
+if TYPE_CHECKING:
+    from risk.portfolio.model import Portfolio
 
 
 class Breach(msgspec.Struct, frozen=True):
@@ -100,6 +104,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     triggers its stop); both 0 without a quote. `legs` are the entry's two currencies with their largest sides.
     `latest_ns` is the newest moment that was told of. `news` is the event whose blackout `now_ns` lies in.
     `model` is what the entry rests on; None = not known.
+    `outlook` is the book as a whole; None while a rate is missing, and where no limit of the book as a whole is on.
     """
 
     intent: Intent
@@ -126,6 +131,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     calendar_last_ns: int | None
     link_up: bool = True
     model: ModelStanding | None = None
+    outlook: Outlook | None = None
 
     def limits(self, key: str, of_account: int) -> "list[tuple[int, Figures]]":
         """Every scope in which a limit is on, with the limit.
@@ -152,6 +158,7 @@ def look(
     halt_level: HaltLevel,
     link_up: bool = True,
     model: ModelStanding | None = None,
+    portfolio: "Portfolio | None" = None,
 ) -> Check:
     """Work out what the rules need to know about an entry of a volume in a configured symbol."""
     symbol, side = intent.symbol, intent.side
@@ -190,6 +197,7 @@ def look(
         calendar_last_ns=calendar.last_ns if calendar is not None else None,
         link_up=link_up,
         model=model,
+        outlook=None if portfolio is None else look_ahead(book, portfolio, symbol, side, volume_e2),
     )
 
 

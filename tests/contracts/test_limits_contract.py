@@ -20,10 +20,13 @@ from risk.limits import RULES, Breach, look
 from risk.policies.hours import Hours
 from risk.policies.keys import Group
 from risk.policies.models import ModelLimits
+from risk.policies.portfolio import PortfolioLimits
 from risk.policies.scopes import StrategyLimits, SymbolLimits
 from risk.policy import Policy
+from tests.harness.basket import learnt
 from tests.harness.books import (
     NOW_NS,
+    SYMBOLS,
     as_tight_as_can_be,
     begun,
     entry,
@@ -47,10 +50,12 @@ TIGHT = as_tight_as_can_be(
     max_exposure_pct_equity=1,
     protect_within_s=0,
     models=ModelLimits(unusual_pct=0, avoid_regimes=(2,)),
+    portfolio=msgspec.structs.replace(_tight(PortfolioLimits), require_history=True),
     hours=Hours(sessions=("Sun 00:00-00:01",), rollover_before_min=1_439),
     symbols={"EURUSD": _tight(SymbolLimits)},
     strategies={"s": _tight(StrategyLimits)},
 )
+KNOWN = learnt(150, SYMBOLS)
 WEEKEND = msgspec.structs.replace(TIGHT, hours=_tight(Hours))
 DISPROVED = ModelStanding(
     model_id="m-1", horizon=1, coverage=CoverageState.BLOCKED, n=250, covered=140, nominal_ppm=900_000, owed=3,
@@ -64,7 +69,8 @@ IDS = [rule.ask.__name__ for rule in RULES]
 
 
 def calm(policy=OFF):
-    return look(entry(), begun(), policy, volume_e2=1_000_000, now_ns=NOW_NS, halt_level=HaltLevel.NONE)
+    return look(entry(), begun(), policy, volume_e2=1_000_000, now_ns=NOW_NS, halt_level=HaltLevel.NONE,
+                portfolio=KNOWN)  # fmt: skip
 
 
 def terrible():
@@ -79,6 +85,9 @@ def terrible():
     book.mark(quote(bid=119_000, spread=50))
     book.mark(quote(spread=-1))
     book.fold(unknown("zz"))
+    for portfolio in (learnt(10, SYMBOLS), KNOWN):
+        yield look(entry(), book, TIGHT, volume_e2=10_000_000, now_ns=NOW_NS, halt_level=HaltLevel.NONE,
+                   portfolio=portfolio)  # fmt: skip
     for intent in (entry(stop_loss_e5=0), entry(stop_loss_e5=130_000), entry(stop_loss_e5=1)):
         for policy in (TIGHT, WEEKEND):
             yield look(intent, book, policy, volume_e2=10_000_000, now_ns=NOW_NS + 10**12, halt_level=HaltLevel.FLATTEN,

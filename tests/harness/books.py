@@ -62,8 +62,8 @@ def begun(balance=1_000_000, symbols=SYMBOLS, quoted=True, currency="USD"):
 
 def order(name, side=Side.BUY, volume=100_000, symbol="EURUSD", position="", kind=OrderType.MARKET, **fields):
     return m.SubmitOrder(client_order_id=name, intent_id=name, strategy="s", symbol=symbol, side=side, order_type=kind,
-                         volume_e2=volume, reference_e5=PRICES[symbol], ts_init_ns=NOW_NS, position_id=position,
-                         **fields)  # fmt: skip
+                         volume_e2=volume, reference_e5=PRICES.get(symbol, 100_000), ts_init_ns=NOW_NS,
+                         position_id=position, **fields)  # fmt: skip
 
 
 def fill(deal, command, position, price, volume=None, *, closing=False, remaining=0, cause="order", done=None,
