@@ -163,13 +163,51 @@ class InferenceView(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceView | None = None
 
 
+class PairView(msgspec.Struct, frozen=True):
+    """Two symbols with positions, and their correlation."""
+
+    one: str
+    other: str
+    correlation: float
+
+
+class FactorView(msgspec.Struct, frozen=True):
+    """A principal component: the currency it loads on most, and its share of the variance of all symbols.
+
+    `loss` is what a move of one standard deviation of it over the horizon would cost the book.
+    """
+
+    name: str
+    share: float
+    loss: int
+
+
+class PortfolioView(msgspec.Struct, frozen=True, kw_only=True):
+    """What all positions may lose together, in the account's smallest unit, with every entry at work filled.
+
+    `bars` is how many bars the measure rests on, of `min_bars` that it needs; the losses are None before that, and
+    while a price or a conversion rate is missing. `unmeasured` are symbols with too few bars.
+    """
+
+    method: str
+    level: float
+    horizon_bars: int
+    bars: int
+    min_bars: int
+    value_at_risk: int | None = None
+    shortfall: int | None = None
+    correlations: tuple[PairView, ...] = ()
+    factors: tuple[FactorView, ...] = ()
+    unmeasured: tuple[str, ...] = ()
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a page or a view shows, at one moment. Money in the account's smallest unit.
 
     `pace` is measured, in seconds of market time a second; `pace_wanted` was asked for; `left_s` None = unknown.
     `gates` are those on models that are not open, with what they let through (`daemon.gateboard`).
     `depth` is by symbol, of those whose depth is asked for; `margin` None = no broker, or a price is not known yet;
-    `inference` None = whoever serves the bus forecasts.
+    `inference` None = whoever serves the bus forecasts; `portfolio` None = no limit of the book as a whole is on.
     """
 
     run_id: str
@@ -196,6 +234,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     depth: dict[str, DepthView]
     margin: MarginView | None
     inference: InferenceView | None
+    portfolio: PortfolioView | None
     counts: Counts
     progress: float
     pace: float

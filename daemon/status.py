@@ -30,6 +30,7 @@ from daemon.snapshot import (
     InferenceView,
     MarginView,
     OpenPosition,
+    PortfolioView,
     Snapshot,
     Tally,
     ThinnedLine,
@@ -74,6 +75,7 @@ class Status:
         self.depth: Callable[[], dict[str, DepthView]] = dict
         self.margin: Callable[[], MarginView | None] = lambda: None
         self.inference: Callable[[], InferenceView | None] = lambda: None
+        self.portfolio: Callable[[], PortfolioView | None] = lambda: None
         self._total, self._pace, self._run = progress_total, pace, run
         self._instruments: tuple[Instrument, ...] = ()
         self._by_symbol: dict[str, Instrument] = {}
@@ -421,6 +423,7 @@ class Status:
             depth=self.depth(),
             margin=self.margin(),
             inference=self.inference(),
+            portfolio=self.portfolio(),
             counts=msgspec.structs.replace(self.counts),
             progress=progress,
             pace=pace,
