@@ -25,7 +25,7 @@ BITING = {
     "value_at_risk": {"var_pct_e2": 60},
     "expected_shortfall": {"shortfall_pct_e2": 60},
     "entry_risk": {"entry_var_pct_e2": 60},
-    "correlation": {"correlated_pct_equity": 100, "correlated_above_pct": 1},
+    "correlation": {"correlated_pct_equity": 150, "correlated_above_pct": 1},
     "factor": {"factor_pct_e2": 25},
 }
 OFF = {"var_pct_e2": 0, "shortfall_pct_e2": 0, "entry_var_pct_e2": 0, "correlated_pct_equity": 0, "factor_pct_e2": 0}
