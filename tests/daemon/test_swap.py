@@ -31,7 +31,8 @@ from models.serve import Service
 from risk.promotion import SwapPolicy
 from tests.harness.artifacts import forged
 from tests.harness.paper import synthetic_quotes
-from tests.harness.swaps import SETTINGS, SwapDay, mixed, model_of, quotes_of
+from tests.harness.reign import mixed
+from tests.harness.swaps import SETTINGS, SwapDay, model_of, quotes_of
 
 QUOTES = 240
 OLD, NEW, THIRD = (model_of(seed) for seed in (0, 1, 2))

@@ -1,4 +1,4 @@
-"""Seeded disasters: one seed draws a market, a venue, a policy, a strategy, operators and crashes.
+"""Seeded disasters: one seed draws a market, a venue, a policy, a strategy, rival models, operators and crashes.
 
 `Scenario(seed)` is pure drawing; `Trial` is one process of the paper shell over a folder, watched by a `Witness`
 between shell and exchange; `undisturbed` and `disturbed` run a scenario to its end, the latter through its crashes.
@@ -29,6 +29,7 @@ from bus.messages import (
     HaltTrading,
     HorizonForecast,
     Intent,
+    ModelAdmitted,
     OrderFilled,
     Quote,
     ResumeTrading,
@@ -42,6 +43,7 @@ from daemon.paper import Latencies, PaperShell
 from risk.policy import Policy
 from risk.sizing import SizingSettings
 from tests.harness.paper import HORIZONS, MODEL, START_NS, history, opening
+from tests.harness.reign import Rivals, is_swap
 from tests.harness.virtual import Killed
 
 BASE_E5 = {"EURUSD": 120_000, "GBPUSD": 135_000, "USDJPY": 10_900_000, "EURJPY": 13_100_000}
@@ -112,9 +114,11 @@ class Scenario:
                                  ("EURJPY", "USDJPY")])  # fmt: skip
         self.hedged = r.random() < 0.6
         self.repeats = r.random() < 0.5
+        self.rivals = Rivals(random.Random(f"models {seed}"), self.symbols, HORIZONS)
         self.settings = CoreSettings(
             risk=self._policy(r), sizing=self._sizing(r), strategies=self._strategies(r),
             slippage_allowance_e5=r.choice([0, 4, 20]), forecast_deadline_ns=r.choice([1, 5]) * NS_PER_S,
+            swap=self.rivals.policy(),
         )  # fmt: skip
         slippage = r.choice([0, 2, 30])
         self.model = ExecutionModel(
@@ -132,6 +136,7 @@ class Scenario:
         self.forecasts = r.choice(["loud", "loud", "loud", "moody"])
         self.quotes = self._quotes(r, r.randrange(80, 260))
         self.operators = self._operators(r)
+        self._swap_models(random.Random(f"swaps {seed}"))
         self.crashes = [(r.random(), r.choice(["kill", "kill", "cut", "stop"])) for _ in range(r.randrange(1, 4))]
         self.crash_seed = r.randrange(1 << 30)
 
@@ -201,6 +206,17 @@ class Scenario:
                                                reason="drill", ts_init_ns=0)], True  # fmt: skip
         return out
 
+    def _swap_models(self, r):
+        """Models that come in the first quarter of the day, and what operators want of them later."""
+        count = len(self.quotes)
+        firsts = {m.symbol: m for m in opening(symbols=self.symbols) if isinstance(m, ModelAdmitted)}
+        for name in self.rivals.names:
+            for symbol in self.symbols:
+                came = r.randrange(count // 4)
+                self.operators.setdefault(came, []).append(self.rivals.admission(name, symbol, firsts[symbol]))
+                for _ in range(r.choice((0, 1, 2))):
+                    self.operators.setdefault(r.randrange(count), []).append(self.rivals.wish(symbol))
+
     async def ask(self, request):
         """Forecasts as a pure function of the request; `moody` ones are missing, foreign, repeated or absurd."""
         close = request.close_e5[-1]
@@ -225,7 +241,11 @@ class Scenario:
                 for h in request.horizons
             ),
         )  # fmt: skip
-        return [view, view] if self.forecasts == "moody" and r.random() < 0.2 else [view]
+        if model == MODEL:
+            views = self.rivals.opinions(request, view, random.Random(f"rivals {self.seed} {request.request_id}"))
+        else:
+            views = [view]
+        return [*views, view] if self.forecasts == "moody" and r.random() < 0.2 else views
 
 
 class Witness:
@@ -320,7 +340,9 @@ class Trial:
         self._halts = []
         self.engine = Engine(folder, watch=(self._watch,))
         recorded = list(read(folder)) if segments(folder) and self.engine.recovering else []
-        self._told = sum(isinstance(record.message, HaltTrading | ResumeTrading) for record in recorded)
+        self._told = sum(
+            isinstance(record.message, HaltTrading | ResumeTrading) or is_swap(record.message) for record in recorded
+        )
         self.exchange = Exchange(
             account_id="paper", currency="USD", money_digits=2, leverage=30, hedged=scenario.hedged, balance=BALANCE,
             instruments=tuple(default_instrument(symbol) for symbol in scenario.symbols), model=scenario.model,

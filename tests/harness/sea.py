@@ -1,9 +1,10 @@
 """The whole daemon at sea: core, journal, live shell and cTrader adapter against the venue, in virtual time, by seed.
 
 Theory of operation. One seed draws a market, an account, a policy, strategies, a network, faults of every kind, deaths
-of the process at any await and at either side of any durable write, losses of power, operators, deposits and strangers
-who trade on the same account. All of it is production code but for sockets, disk and clock. `Sea.run` gives what went
-wrong; `sea_weather` has what a seed draws, `sea_witness` who watches from outside.
+of the process at any await and at either side of any durable write, losses of power, operators, deposits, strangers
+who trade on the same account, and models that come, trade and go back, with deaths right after. All of it is production
+code but for sockets, disk and clock. `Sea.run` gives what went wrong; `sea_weather` has what a seed draws,
+`sea_witness` who watches from outside.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from daemon.takeup import take_up
 from risk.orders import OrderStatus
 from tests.harness.disasters import Tape
 from tests.harness.floor import Floor
+from tests.harness.reign import Rivals, hasten
 from tests.harness.sea_weather import ACCOUNT, HORIZONS, LABEL, LASTS_S, PERIOD_NS, STORM_S, Weather
 from tests.harness.sea_witness import Witness
 from tests.harness.storm import Brisk
@@ -73,9 +75,11 @@ class Tokens:
                 })  # fmt: skip
             except ConnectionError as error:
                 raise BrokerError(str(error)) from None
-            if status != 200:
-                raise BrokerError(f"token endpoint: {reply}")
-            sea.grant.access, sea.grant.refresh = reply["accessToken"], reply["refreshToken"]
+            if status == 200:
+                sea.grant.access, sea.grant.refresh = reply["accessToken"], reply["refreshToken"]
+            else:  # it died between the endpoint's answer and keeping it: a person logs in again
+                issued = tokens.issue(sea.world.now_ns)
+                sea.grant.access, sea.grant.refresh = issued.access, issued.refresh
         return Secret(sea.grant.access)
 
 
@@ -104,6 +108,8 @@ class Sea(Weather, Witness):
         self.problems = []
         self.symbols = r.choice([("EURUSD",), ("EURUSD",), ("EURUSD", "GBPUSD"), ("USDJPY",), ("EURUSD", "USDJPY")])
         self.hedged = r.random() < 0.6
+        hasten(patch)
+        self.rivals = Rivals(self.world.dice("models"), self.symbols, HORIZONS)
         self.settings = self._settings(r)
         self.losses = losses
         self.network = self._venue(r)
@@ -115,6 +121,7 @@ class Sea(Weather, Witness):
         self.power = r.random() < 0.5
         self.tape = Tape(folder, self.disk)
         self.sent = Counter()
+        self.admitted = []
         self.venue = self.shell = self.engine = None
         self.lives = 0
         self.over = False
@@ -157,6 +164,7 @@ class Sea(Weather, Witness):
                 spread_of=lambda _: SpreadModel(),
             )  # fmt: skip
             self.venue, self.shell = venue, shell
+            self._same_models_trade()
             try:
                 return await shell.run(opening)
             finally:
@@ -176,32 +184,31 @@ class Sea(Weather, Witness):
             horizons=HORIZONS, levels_ppm=LEVELS, instruments=terms.instruments,
             config_json=msgspec.json.encode(self.settings).decode(), ts_init_ns=now_ns,
         )  # fmt: skip
-        admitted = [
+        self.admitted = [
             ModelAdmitted(model_id=MODEL, kind="forecaster", symbol=symbol, active=True, horizons=HORIZONS,
                           scores=(scores,) * len(HORIZONS), ts_init_ns=now_ns)
             for symbol in self.symbols
         ]  # fmt: skip
-        return [started, *admitted]
+        return [started, *self.admitted]
 
     async def _ask(self, request):
-        """A loud opinion, a pure function of the request, after a while; now and then inference fails."""
+        """Loud opinions, a pure function of the request, after a while; inference may fail, a model be silent."""
         r = Random(f"{self.seed} {request.request_id}")
         await asyncio.sleep(r.choice((0.001, 0.02, 0.4, 2.0)))
         if r.random() < 0.05:
             raise RuntimeError("the model has lost its mind")
         close = request.close_e5[-1]
         swing, scale = math.sin(sum(request.close_e5[-3:])), close / 112_000
-        return [
-            Forecast(
-                request_id=request.request_id, symbol=request.symbol, model_id=MODEL, as_of_ns=request.as_of_ns,
-                expires_ns=request.deadline_ns, ts_init_ns=request.as_of_ns,
-                horizons=tuple(
-                    HorizonForecast(horizon=h, point_e5=close + round(60 * scale * math.sqrt(h) * swing),
-                                    sigma_e5=max(1, round(15 * scale * math.sqrt(h))))
-                    for h in request.horizons
-                ),
-            )
-        ]  # fmt: skip
+        first = Forecast(
+            request_id=request.request_id, symbol=request.symbol, model_id=MODEL, as_of_ns=request.as_of_ns,
+            expires_ns=request.deadline_ns, ts_init_ns=request.as_of_ns,
+            horizons=tuple(
+                HorizonForecast(horizon=h, point_e5=close + round(60 * scale * math.sqrt(h) * swing),
+                                sigma_e5=max(1, round(15 * scale * math.sqrt(h))))
+                for h in request.horizons
+            ),
+        )  # fmt: skip
+        return self.rivals.opinions(request, first, r)
 
     # --- from beginning to end ------------------------------------------------------------------------------------
 
@@ -262,7 +269,9 @@ class Sea(Weather, Witness):
         self.well_after_s = world.now - quiet_at
         world.sleep(3)
         deadline = world.now + 40
-        while not (self._is_well() and self._agrees() is None) and world.now < deadline:
+        while world.now < deadline and not (
+            self._is_well() and self._agrees() is None and self._halted_in_vain() is None
+        ):
             world.sleep(0.25)  # the market goes on: between a fill and its event the two differ for a moment
         difference = self._agrees() or self._halted_in_vain()
         if difference:

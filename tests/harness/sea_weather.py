@@ -64,7 +64,7 @@ class Weather:
             risk=policy,
             sizing=SizingSettings(method=r.choice(["fixed", "percent"]), fixed_lots_e2=r.choice([1, 10])),
             strategies=r.choice([(metronome,), (interval, metronome), (resting,), (resting, metronome)]),
-            forecast_deadline_ns=r.choice([1, 5]) * NS_PER_S, data="sea",
+            forecast_deadline_ns=r.choice([1, 5]) * NS_PER_S, data="sea", swap=self.rivals.policy(),
         )  # fmt: skip
 
     def _venue(self, r):
@@ -151,6 +151,35 @@ class Weather:
             loop.call_later(r.uniform(3, LASTS_S), self._stranger, r.random())
         for _ in range(r.choice((0, 0, 1, 2))):
             loop.call_later(r.uniform(10, LASTS_S), self._operator, HaltLevel(r.randrange(1, 4)), r.random() < 0.5)
+        self._swap_models(self.world.dice("swaps"))
+
+    def _swap_models(self, r):
+        """Models come, operators swap them; now and then the process dies within moments of it."""
+        loop = self.network.loop
+        for name in self.rivals.names:
+            for symbol in self.symbols:
+                loop.call_later(r.uniform(3, LASTS_S / 4), self._admit, name, symbol, r)
+                for _ in range(r.choice((2, 4, 6))):
+                    # Half of them while the answers to a closed bar are on their way.
+                    bar_s = PERIOD_NS * r.randrange(1, 6) / NS_PER_S - self.world.utc_ns % PERIOD_NS / NS_PER_S
+                    at_s = bar_s + r.uniform(0, 3) if r.random() < 0.5 else r.uniform(20, LASTS_S)
+                    loop.call_later(at_s, self._swap, symbol, r)
+
+    def _admit(self, name, symbol, r):
+        first = next((each for each in self.admitted if each.symbol == symbol), None)
+        if not self.over and first is not None:
+            self._in_daemon(self.rivals.admission(name, symbol, first))
+            self._die_soon(r)
+
+    def _swap(self, symbol, r):
+        if not self.over:
+            self._in_daemon(self.rivals.wish(symbol))
+            self._die_soon(r)
+
+    def _die_soon(self, r):
+        process = self.process
+        if process is not None and not process.ended and r.random() < 0.1:
+            process.watch(process.points + r.randrange(1, 60))
 
     def _strike(self, kind):
         if not self.over:

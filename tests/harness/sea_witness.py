@@ -19,6 +19,7 @@ from bus.values import NS_PER_S
 from daemon.journal import read, verify
 from daemon.replay import replay
 from risk.adherence import Adherence
+from tests.harness.reign import Reign, reign_of
 from tests.harness.sea_weather import ACCOUNT, LABEL
 
 PROTECTED_S = 5
@@ -129,6 +130,15 @@ class Witness:
             return f"positions are open under a halt: {list(core.book.positions)}"
         return None
 
+    def _same_models_trade(self):
+        """Who trades after a start is whom the journal on the disk says, by a fold of its own."""
+        if self.engine.journal.seq != self.engine.recovered_to or not self.engine.recovered_to:
+            return  # a fresh run; or the last record's consequences were lost, and said again just now
+        reign = reign_of(record.message for record in read(self.folder))
+        trades = {symbol: each.in_force for symbol, each in self.engine.core.successions.items() if each.in_force}
+        if trades != reign.in_force:
+            self.problems.append(f"after a start {trades} trade, the journal says {reign.in_force}")
+
     # --- afterwards -----------------------------------------------------------------------------------------------
 
     def _afterwards(self):
@@ -154,10 +164,12 @@ class Witness:
 
     def _read_journal(self):
         adherence, halted, orders, bars, deals = Adherence(), False, set(), {}, set()
+        reign = Reign()
         digest = hashlib.sha256()
         for record in read(self.folder):
             message = record.message
             adherence.add(record.seq, message)
+            reign.add(message)
             digest.update(repr(message).encode())
             match message:
                 case HaltLatched():
@@ -181,6 +193,8 @@ class Witness:
         self.digest = digest.hexdigest()
         self.bars = bars
         self._bars_without_gap(bars)
+        self.problems += reign.over()
+        self.swaps = reign.swaps
         summary = adherence.summary()
         if not summary.conservation.exact:
             self.problems.append(f"money is not conserved: {summary.conservation}")

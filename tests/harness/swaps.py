@@ -6,16 +6,7 @@ from functools import lru_cache
 
 import msgspec
 
-from bus.messages import (
-    CalibratedForecast,
-    Intent,
-    ModelAdmitted,
-    ModelPromoted,
-    ModelRetired,
-    ModelRolledBack,
-    Quote,
-    RunStarted,
-)
+from bus.messages import Quote, RunStarted
 from bus.values import NS_PER_HOUR, NS_PER_S
 from daemon.core import CoreSettings, StrategySettings
 from daemon.engine import Engine
@@ -147,39 +138,6 @@ def seconds_before(end_ns, count=256):
                                 ts_close_ns=end_ns - (count - n - 1) * NS_PER_S)
         for n, bar in enumerate(history(count))
     ]  # fmt: skip
-
-
-def mixed(messages):
-    """What in a journal is not the decision of one model, and of the one in force: a list of complaints."""
-    problems, in_force, known, decided = [], "", set(), {}
-    for message in messages:
-        match message:
-            case ModelAdmitted():
-                known.add(message.model_id)
-                in_force = message.model_id if message.active else in_force
-            case ModelPromoted() | ModelRolledBack():
-                if message.replaced != in_force or message.model_id not in known:
-                    problems.append(f"{message} while {in_force} was in force")
-                in_force = message.model_id
-            case ModelRetired():
-                known.discard(message.model_id)
-                if message.model_id == in_force:
-                    problems.append(f"{in_force} was retired and trades")
-            case CalibratedForecast(active=True):
-                if message.model_id != in_force:
-                    problems.append(f"{message.request_id}: {message.model_id} was to decide, not {in_force}")
-                if decided.setdefault(message.request_id, message.model_id) != message.model_id:
-                    problems.append(f"{message.request_id} was decided twice")
-            case CalibratedForecast() if not message.model_id:
-                problems.append(f"{message.request_id}: a forecast without a model")
-            case Intent(request_id=request_id) if request_id:
-                if decided.get(request_id) != message.model_id:
-                    problems.append(f"intent {message.intent_id} of {message.model_id}, decided by {decided}")
-            case _:
-                pass
-    if not in_force:
-        problems.append("nobody is in force")
-    return problems
 
 
 def quotes_of(messages):

@@ -5,6 +5,7 @@ import shutil
 from daemon.replay import replay
 from tests.harness.auditor import Auditor, records_of
 from tests.harness.disasters import BALANCE, Scenario, disturbed, fills_of, undisturbed, with_resting
+from tests.harness.reign import hasten, reign_of
 from tests.harness.virtual import Killed
 from tests.harness.virtual_disk import Durable
 
@@ -15,6 +16,11 @@ def audited(trial, problems):
     auditor = Auditor(trial.scenario, BALANCE).audit(records)
     auditor.at_rest(trial.exchange, trial.engine.core.book, finished=trial.reason == "end of data")
     problems.extend(auditor.problems)
+    reign = reign_of(message for _, _, message in records)
+    problems.extend(reign.over())
+    trades = {symbol: each.in_force for symbol, each in trial.engine.core.successions.items()}
+    if trades != reign.in_force:
+        problems.append(f"{trades} trade, the journal says {reign.in_force}")
     again = replay(trial.folder)
     if not again.identical or again.decisions_sha256 != trial.engine.decisions.hexdigest():
         problems.append(f"replay differs: {again.difference}")
@@ -27,6 +33,7 @@ def problems_of(seed, folder, monkeypatch, *, crashes=True):
     monkeypatch.setattr("os.fdatasync", durable)
     monkeypatch.setattr("os.fsync", durable)
     with_resting(monkeypatch)
+    hasten(monkeypatch)
     scenario = Scenario(seed)
     shutil.rmtree(folder, ignore_errors=True)
     try:

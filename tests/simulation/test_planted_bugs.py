@@ -8,7 +8,7 @@ import daemon.engine
 import risk.gate
 import risk.limits
 from adapters.exchange.matching import Matcher
-from bus.messages import HaltLevel, HaltTrading, SubmitOrder
+from bus.messages import CalibratedForecast, HaltLevel, HaltTrading, SubmitOrder
 from bus.values import NS_PER_HOUR
 from daemon.core import Core
 from daemon.engine import Engine
@@ -218,6 +218,34 @@ def flattening_stops_after_the_first_try(patch):
     patch.setattr(Core, "_protect", lambda core, out: None)
 
 
+def a_model_in_shadow_trades(patch):
+    def make(on_forecast):
+        def planted(core, forecast):
+            said = list(on_forecast(core, forecast))
+            for answer in [each for each in said if isinstance(each, CalibratedForecast) and not each.active]:
+                for strategy in core.strategies:
+                    core._decide(strategy.on_forecast(answer, core.view), said)
+            return said
+
+        return planted
+
+    wrap(patch, Core, "_on_forecast", make)
+
+
+def the_first_model_goes_on_deciding_after_a_swap(patch):
+    def make(answer):
+        def planted(market, forecast, now_ns):
+            calibrated = answer(market, forecast, now_ns)
+            first = next(iter(market.succession.members), "")
+            if isinstance(calibrated, CalibratedForecast) and calibrated.model_id == first:
+                return msgspec.structs.replace(calibrated, active=True)
+            return calibrated
+
+        return planted
+
+    wrap(patch, Market, "answer", make)
+
+
 PLANTED = [
     (deals_are_not_deduplicated, False),
     (orders_leave_before_they_are_durable, False),
@@ -244,6 +272,8 @@ PLANTED = [
     (what_is_left_open_at_the_end_is_not_tried_again, False),
     (operators_are_not_told_again_by_recovery, True),
     (flattening_stops_after_the_first_try, False),
+    (a_model_in_shadow_trades, False),
+    (the_first_model_goes_on_deciding_after_a_swap, False),
 ]
 NAMES = [plant.__name__.replace("_", " ") for plant, _ in PLANTED]
 

@@ -1,8 +1,9 @@
 """The whole daemon against the venue in virtual time: five hundred seeded disasters, and a storm of lost connections.
 
 What must hold is written in tests/harness/sea.py: no order twice, none before it is durable, every fill once, the book
-like the venue at rest, every position protected, no new risk under a latched halt, money conserved, bars without a
-gap, well within a minute after the last fault, and a replay that is identical.
+like the venue at rest, every position protected, no new risk under a latched halt, every decision one model's and that
+of the model in force, the same one after every start, money conserved, bars without a gap, well within a minute after
+the last fault, and a replay that is identical.
 
 One seed alone:            PLIMSOLL_SEED=123 pytest tests/simulation/test_sea.py
 Many more than make test:  make simulate SEEDS=20000

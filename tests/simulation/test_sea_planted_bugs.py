@@ -15,7 +15,16 @@ from adapters.ctrader.live import LiveVenue
 from adapters.ctrader.prices import Prices
 from adapters.ctrader.signin import SignIn
 from bus.errors import OutcomeUnknown
-from bus.messages import HaltLevel, HaltTrading, LinkChanged, OrderRejected, RunResumed, SubmitOrder
+from bus.messages import (
+    CalibratedForecast,
+    HaltLevel,
+    HaltTrading,
+    LinkChanged,
+    OrderRejected,
+    PromoteModel,
+    RunResumed,
+    SubmitOrder,
+)
 from daemon.core import Core
 from daemon.engine import Engine
 from daemon.journal import Journal
@@ -223,6 +232,48 @@ def _kept_for_later(send):
     return planted
 
 
+def a_model_in_shadow_trades(patch):
+    def make(on_forecast):
+        def planted(core, forecast):
+            said = list(on_forecast(core, forecast))
+            shadow = [each for each in said if isinstance(each, CalibratedForecast) and not each.active]
+            for answer in shadow:
+                for strategy in core.strategies:
+                    core._decide(strategy.on_forecast(answer, core.view), said)
+            return said
+
+        return planted
+
+    wrap(patch, Core, "_on_forecast", make)
+
+
+def a_promotion_is_forgotten_by_recovery(patch):
+    def make(again):
+        def planted(engine, message):
+            said = again(engine, message)
+            if isinstance(message, PromoteModel):
+                succession = engine.core.successions[message.symbol]
+                if succession.before:
+                    succession.in_force = succession.before[-1]
+            return said
+
+        return planted
+
+    wrap(patch, Engine, "_again", make)
+
+
+def the_model_of_the_beginning_trades_again_after_a_restart(patch):
+    def make(noted):
+        def planted(core, resumed):
+            for succession in core.successions.values():
+                succession.in_force = next(iter(succession.members))
+            return noted(core, resumed)
+
+        return planted
+
+    wrap(patch, Core, "_on_noted", make)
+
+
 BUGS = [
     deals_are_folded_as_often_as_they_are_told,
     orders_leave_before_they_are_durable,
@@ -243,6 +294,9 @@ BUGS = [
     a_halt_that_flattens_forgets_what_could_not_be_closed_at_once,
     loss_limits_are_not_looked_at,
     orders_wait_for_the_link_and_leave_late,
+    a_model_in_shadow_trades,
+    a_promotion_is_forgotten_by_recovery,
+    the_model_of_the_beginning_trades_again_after_a_restart,
 ]
 
 
