@@ -425,9 +425,11 @@ class Recovery(Fold):
             return
         held = self._hold(int(fact.subject), self._symbol_ids.get(fact.symbol, 0), fact.side)
         held.label, held.charges = fact.label, fact.charges
-        held.dealt_ms = held.resumed_ms = max(held.resumed_ms, fact.ts_event_ns // NS_PER_MS)
+        ts_ms = max(held.resumed_ms, fact.ts_event_ns // NS_PER_MS)
+        held.dealt_ms = ts_ms
         held.close(held.volume_e2, held.swap)
-        if fact.volume_e2:
+        if fact.volume_e2:  # otherwise it is gone, or ours: deals of the same moment are known by their ids
+            held.resumed_ms = ts_ms
             held.open(fact.side, fact.volume_e2, fact.price_e5)
 
     def _resume_snapshot(self, snapshot: AccountSnapshot) -> None:
