@@ -769,7 +769,10 @@ class HaltLevel(enum.IntEnum):
 
 
 class HaltTrading(Message, frozen=True, kw_only=True):
-    """Stop taking risk. Produced by operators (command line, file, signal) and by shells."""
+    """Stop taking risk. Produced by operators (command line, web, file, signal) and by shells.
+
+    It halts whoever asks: an empty operator or reason is put up with here, and only here.
+    """
 
     level: HaltLevel
     source: str
@@ -779,7 +782,7 @@ class HaltTrading(Message, frozen=True, kw_only=True):
 
 
 class ResumeTrading(Message, frozen=True, kw_only=True):
-    """Lift every latched halt. Produced by a named operator with a reason."""
+    """Lift every latched halt. Produced by a named operator with a reason; without either it is refused."""
 
     operator: str
     reason: str
@@ -802,6 +805,15 @@ class HaltLifted(Message, frozen=True, kw_only=True):
 
     operator: str
     reason: str
+    ts_init_ns: int
+
+
+class ResumeRefused(Message, frozen=True, kw_only=True):
+    """Nobody, or for no reason, wanted to lift halts; they stay. Produced by the core. `why` says what is missing."""
+
+    operator: str
+    reason: str
+    why: str
     ts_init_ns: int
 
 
@@ -959,6 +971,7 @@ AnyMessage = (
     | ResumeTrading
     | HaltLatched
     | HaltLifted
+    | ResumeRefused
     | ReconcileFound
     | RunStarted
     | RunResumed

@@ -68,6 +68,7 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
             m.ResumeTrading,
             m.HaltLatched,
             m.HaltLifted,
+            m.ResumeRefused,
             m.RunStarted,
             m.RunResumed,
             m.RunEnded,

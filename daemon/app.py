@@ -19,7 +19,7 @@ from daemon import marketdata
 from daemon.alerting import alerting
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
-from daemon.engine import Engine, Watch
+from daemon.engine import Engine, Watch, harmless
 from daemon.inference import Distributor, forecasting
 from daemon.journal import Record, read, segments
 from daemon.marketdata import MarketData
@@ -94,10 +94,10 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
         alerting(config, state, run, mode="paper", told_to=told_to, note=note) as alerts,
         forecasting(config, artifacts, console) as inference,
     ):
-        watch: list[Watch] = [status.watch, alerts.watch]
+        watch: list[Watch] = [harmless(status.watch, note), harmless(alerts.watch, note)]
         status.inference = inference.figures
         if inference.bus is not None:
-            watch.append(Distributor(inference.bus, console).watch)
+            watch.append(harmless(Distributor(inference.bus, console).watch, note))
         engine = Engine(run.journal)
         status.portfolio = lambda: portfolio_view(engine.core)
         shell = PaperShell(
@@ -120,7 +120,9 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
             halted = state.halted()
             if halted is not None:
                 shell.tell(halted)
-            surrounded = surroundings(config, shell, status, state, console, look=options.look, swaps=swaps)
+            surrounded = surroundings(
+                config, shell, status, state, console, look=options.look, swaps=swaps, told=halted
+            )
             result = await run_to_its_end(shell, opening, run, surrounded, began_s)
     if result.reason == "end of data":
         run.finish()

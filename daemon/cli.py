@@ -57,6 +57,7 @@ for command in (
     models.models_group,
     limits.risk_group,
     trading.halt,
+    trading.flatten,
     trading.resume,
     ctrader.venue,
     probe.ctrader_group,

@@ -10,10 +10,15 @@ It stands in one file of more than 400 lines because it is one function over one
 symbol's forecasts, the strategies' view) has its own.
 
 What is counted here and not said (late answers, unknown models) is in `counters`.
+
+Halting, cancelling and flattening ask nobody what anything is worth and no strategy what it thinks. Where valuing, a
+limit or a strategy raises, that latches a halt (`valuation`, `strategy`) and the core goes on, because a core that dies
+of it dies of it again in every recovery, with positions open that nobody can close. Only books that contradict
+themselves end the process.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -84,7 +89,7 @@ from risk.policies.scopes import check_scopes
 from risk.policy import Policy
 from risk.promotion import SwapPolicy
 from risk.reconcile import compare
-from risk.sizing import SizingSettings
+from risk.sizing import PPM, SizingSettings
 from strategies import load
 from strategies.contract import Strategy, exit_intent
 
@@ -201,6 +206,11 @@ class Core:
             raise InvariantBroken(f"record {seq}: {type(message).__name__} may not enter the core: {what}")
         return handler(message)
 
+    def adrift(self) -> None:
+        """From here on nothing is on record: no order that leaves now may have the id of one that a recovery makes."""
+        self._run = msgspec.structs.replace(self._started(), run_id=f"{self._started().run_id}-off{self.now_ns}")
+        self._exit_tried.clear()
+
     def last_bar_ns(self, symbol: str) -> int:
         """When the newest closed bar of a symbol opened; -1 = none is known."""
         return self._markets[symbol].window.last_ns
@@ -303,7 +313,7 @@ class Core:
         self._guard(out)
         if self._acts(quote.symbol):
             for strategy in self._quote_strategies:
-                self._decide(strategy.on_quote(quote, self.view), out)
+                self._opinion(strategy.on_quote, quote, out)
         return out
 
     def _on_tick(self, tick: ClockTick) -> Sequence[AnyMessage]:
@@ -344,14 +354,12 @@ class Core:
         out.append(bar)
         market.close(bar)
         self.book.on_bar(bar.symbol)
-        if self.portfolio is not None:
-            self.portfolio.note(bar.symbol, bar.ts_open_ns, bar.close_e5)
-            self.portfolio.settle()
+        self._learn(out, bar)
         out.extend(market.resolve(bar, self.now_ns))
         if not self._acts(bar.symbol):
             return
         for strategy in self.strategies:
-            self._decide(strategy.on_bar(bar, self.view), out)
+            self._opinion(strategy.on_bar, bar, out)
         if market.has_models:
             out.extend(market.owed(self.now_ns))
             deadline_ns = self.now_ns + self.settings.forecast_deadline_ns
@@ -359,11 +367,28 @@ class Core:
 
     def _guard(self, out: list[AnyMessage]) -> None:
         """Halts on floating equity, and the rule that every open position has a stop or is being flattened."""
-        latched = self.halts.check(self.book, self.settings.risk, self.now_ns)
-        if latched is not None:
-            self._latch(latched, out)
+        try:
+            latched = self.halts.check(self.book, self.settings.risk, self.now_ns)
+        except InvariantBroken:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, losses are not limited any more)
+            self._blind(f"{type(error).__name__}: {error}", out)
+        else:
+            if latched is not None:
+                self._latch(latched, out)
+        if self.book.blind:
+            self._blind(self.book.blind, out)
         if self.book.positions:
             self._protect(out)
+
+    def _blind(self, why: str, out: list[AnyMessage]) -> None:
+        """Equity cannot be worked out, so no loss can be limited: halt as far as a loss would."""
+        self._trip("valuation", HaltLevel(self.settings.risk.loss_halt_level), why, out)
+
+    def _trip(self, rule: str, level: HaltLevel, why: str, out: list[AnyMessage]) -> None:
+        latched = self.halts.trip(rule, level, why[:200], self.now_ns)
+        if latched is not None:
+            self._latch(latched, out)
 
     def _protect(self, out: list[AnyMessage]) -> None:
         policy = self.settings.risk
@@ -420,7 +445,7 @@ class Core:
         out.extend(market.evidence.answered(answer.model_id, market.active_model, self.now_ns))
         if answer.active and self._acts(answer.symbol):
             for strategy in self.strategies:
-                self._decide(strategy.on_forecast(answer, self.view), out)
+                self._opinion(strategy.on_forecast, answer, out)
         return out
 
     def _on_missed(self, missed: ForecastMissed) -> Sequence[AnyMessage]:
@@ -439,9 +464,18 @@ class Core:
 
     # --- intents and orders ------------------------------------------------------------------------------------
 
+    def _opinion(self, asked: Callable[..., Sequence[Intent]], about: Any, out: list[AnyMessage]) -> None:
+        """Ask a strategy; one that raises has no opinion, and nothing new is risked until somebody has looked."""
+        try:
+            intents = asked(about, self.view)
+        except Exception as error:  # noqa: BLE001 (a strategy must not end the process that can close its positions)
+            self._trip("strategy", HaltLevel.NO_NEW_RISK, f"{type(error).__name__}: {error}", out)
+        else:
+            self._decide(intents, out)
+
     def _decide(self, intents: Sequence[Intent], out: list[AnyMessage], largest_e2: int = 0) -> None:
-        if self.portfolio is not None and intents:
-            self.portfolio.settle()  # what history told since the last bar closed
+        if any(wanted.action != "exit" for wanted in intents):
+            self._learn(out)  # what history told since the last bar closed
         for wanted in intents:
             self._intents += 1
             # Unique for ever: recovery counts again from the journal, and the run id tells journals apart. Not the
@@ -449,31 +483,71 @@ class Core:
             intent_id = f"{self._started().run_id}-{self._intents}"
             intent = msgspec.structs.replace(wanted, intent_id=intent_id, ts_init_ns=self.now_ns)
             out.append(intent)
-            if self._costs is not None:
-                out.extend(self._costs.aged(intent.symbol, self.now_ns))
-            answer = review(
+            if (costs := self._costs) is not None:
+                self._cost(costs.aged, out, intent.symbol, self.now_ns)
+            answer = self._review(intent, largest_e2, out)
+            if isinstance(answer, SubmitOrder):
+                self.book.sent(answer, self.now_ns, intent.horizon)
+                if costs is not None:
+                    quote = self.book.quotes.get(answer.symbol)
+                    self._cost(costs.sent, out, answer, quote, self.book.instruments[answer.symbol])
+                if not answer.position_id and not largest_e2:
+                    remember(self._entering, intent_id, intent, ENTRIES_REMEMBERED)
+                self._watch()
+            out.append(answer)
+
+    def _cost(
+        self, watched: Callable[..., Sequence[AnyMessage] | None], out: list[AnyMessage], *arguments: object
+    ) -> None:
+        """Tell whoever watches what trading costs; what that raises keeps no command from leaving."""
+        try:
+            out.extend(watched(*arguments) or NOTHING)
+        except Exception as error:  # noqa: BLE001 (whatever it is, money cannot be counted any more)
+            self._blind(f"{type(error).__name__}: {error}", out)
+
+    def _learn(self, out: list[AnyMessage], bar: Bar | None = None) -> None:
+        """Let the figures of the book as a whole follow the prices; without them nothing new is risked."""
+        if self.portfolio is None:
+            return
+        try:
+            if bar is not None:
+                self.portfolio.note(bar.symbol, bar.ts_open_ns, bar.close_e5)
+            self.portfolio.settle()
+        except Exception as error:  # noqa: BLE001 (whatever it is, positions can still be closed)
+            self._trip("portfolio", HaltLevel.NO_NEW_RISK, f"{type(error).__name__}: {error}", out)
+
+    def _review(self, intent: Intent, largest_e2: int, out: list[AnyMessage]) -> SubmitOrder | IntentRefused:
+        leaving = intent.action == "exit"
+        try:
+            return review(
                 intent,
                 self.book,
                 self.settings.risk,
                 self.settings.sizing,
                 self.now_ns,
-                client_order_id=intent_id,
-                model=self._rests_on(intent),
-                size_multiplier_ppm=self._cost_multiplier(intent),
+                client_order_id=intent.intent_id,
+                model=None if leaving else self._rests_on(intent),
+                size_multiplier_ppm=PPM if leaving else self._cost_multiplier(intent),
                 halt_level=self.halts.level,
                 link_up=self._link_up,
                 largest_e2=largest_e2,
                 portfolio=self.portfolio,
             )
-            if isinstance(answer, SubmitOrder):
-                self.book.sent(answer, self.now_ns, intent.horizon)
-                if self._costs is not None:
-                    quote = self.book.quotes.get(answer.symbol)
-                    self._costs.sent(answer, quote, self.book.instruments[answer.symbol])
-                if not answer.position_id and not largest_e2:
-                    remember(self._entering, intent_id, intent, ENTRIES_REMEMBERED)
-                self._watch()
-            out.append(answer)
+        except InvariantBroken:
+            raise
+        except Exception as error:  # noqa: BLE001 (what cannot be held against a limit is refused)
+            why = f"{type(error).__name__}: {error}"
+            self._blind(why, out)
+        return IntentRefused(
+            intent_id=intent.intent_id,
+            strategy=intent.strategy,
+            symbol=intent.symbol,
+            rule="valuation",
+            limit="every limit can be worked out",
+            value=why[:200],
+            would_pass="an entry once the halt is lifted and equity can be worked out",  # noqa: S106
+            ts_init_ns=self.now_ns,
+        )
 
     def _cost_multiplier(self, intent: Intent) -> int:
         """What is left of a size by measured cost, in millionths."""
@@ -510,7 +584,7 @@ class Core:
             self._halve(fact, sent_e2, out)
         if isinstance(fact, OrderFilled):
             if self._costs is not None:
-                out.extend(self._costs.filled(fact, self.book.marks.value))
+                self._cost(self._costs.filled, out, fact, self.book.marks.value)
             if fact.closing:
                 self._exit_tried.pop(fact.position_id, None)
             self._guard(out)  # an entry that was in flight when all was flattened is closed here
@@ -551,7 +625,9 @@ class Core:
             found = compare(self.book, snapshot)
             out.extend(found)
             if not found:
-                self.book.settle_unknown(snapshot)
+                if self.book.settle_unknown(snapshot):  # what turns out to rest is withdrawn under a halt, now
+                    self._guard(out)
+                    self._cancel_again(out)
             else:
                 halt = HaltTrading(
                     level=HaltLevel.NO_NEW_RISK,
@@ -609,11 +685,12 @@ class Core:
 
     def _on_resume(self, resume: ResumeTrading) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, resume.ts_init_ns)
-        lifted = self.halts.lift(resume)
-        if lifted is None:
+        said = self.halts.lift(resume)
+        if said is None:
             return NOTHING
-        self.book.reset_references()
-        return (lifted,)
+        if isinstance(said, HaltLifted):
+            self.book.reset_references()
+        return (said,)
 
     def _on_noted(self, resumed: RunResumed) -> Sequence[AnyMessage]:
         self.now_ns = max(self.now_ns, resumed.ts_init_ns)

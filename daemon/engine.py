@@ -9,6 +9,11 @@ must outlive this process. A promotion is durable with the first order that foll
 Recovery is the same path with the journal in front: while records are left from an earlier process, `step` takes each
 message the shell produces, sees that it is the one recorded, and that the core says again what it said then. The first
 difference ends the process: the books cannot be trusted. When the records run out, the engine goes on writing.
+
+Where the journal cannot be written `step` raises, and nothing has left. A shell with real positions may then call
+`go_adrift`: the core halts, and from then on `step` records nothing and gives out what reduces risk alone: cancels and
+closes, under ids that no recovery uses. It is for the few seconds until all is closed; the next start learns what was
+closed from the venue, as it learns of a stop that was hit while nobody was there.
 """
 
 import gc
@@ -24,11 +29,13 @@ from bus.messages import (
     CancelOrder,
     ForecastRequested,
     HaltLatched,
+    HaltLevel,
     HaltLifted,
     HaltTrading,
     ModelAdmitted,
     ModelRefused,
     ModelRolledBack,
+    OrderRejected,
     PromoteModel,
     ResumeTrading,
     RollBackModel,
@@ -49,6 +56,22 @@ DURABLE = (*COMMANDS, HaltLatched, HaltLifted, ModelRolledBack)
 
 # What people and processes do, and no simulation foresees: during recovery these are taken from the journal.
 FROM_OUTSIDE = (HaltTrading, ResumeTrading, RunResumed, ModelAdmitted, ModelRefused, PromoteModel, RollBackModel)
+
+
+def harmless(watch: Watch, note: Callable[[str], None]) -> Watch:
+    """A watch that cannot end the run: what it raises is noted, once, and it is told the rest all the same."""
+    told = False
+
+    def guarded(seq: int, message: AnyMessage) -> None:
+        nonlocal told
+        try:
+            watch(seq, message)
+        except Exception as error:  # noqa: BLE001 (a status page or a bus that fails must not keep orders from leaving)
+            if not told:
+                told = True
+                note(f"a watcher of the audit stream failed at record {seq}: {type(error).__name__}: {error}")
+
+    return guarded
 
 
 class DecisionHash:
@@ -86,6 +109,9 @@ class Engine:
         self._next: Record | None = next(self._records, None)
         self.recovered_inputs = 0
         self.recovered_to = self.journal.seq
+        self.adrift = False
+        self._unrecorded: AnyMessage | None = None
+        self._unsent: list[VenueCommand] = []
 
     def watch_only(self, watch: Sequence[Watch]) -> None:
         """Tell these from now on, and nobody else: what was to be told of the past alone has been."""
@@ -113,7 +139,13 @@ class Engine:
         """
         if self._next is not None:
             return self._again(message)
-        seq = self.journal.append(INPUT, message)
+        if self.adrift:
+            return self._step_adrift(message)
+        try:
+            seq = self.journal.append(INPUT, message)
+        except OSError:
+            self._unrecorded = message
+            raise
         said = self.core.process(seq, message)
         if not said:
             for watch in self._watch:
@@ -125,6 +157,7 @@ class Engine:
         self, seq: int, message: AnyMessage, said: Sequence[AnyMessage], written: int = 0
     ) -> Sequence[VenueCommand | ForecastRequested]:
         """Journal what was said (all but the first `written` messages), tell the watchers, pick what leaves."""
+        self._unsent = [each for each in said if isinstance(each, COMMANDS)]
         self.decisions.add(said)
         for watch in self._watch:
             watch(seq, message)
@@ -147,6 +180,50 @@ class Engine:
         if commit:
             self.journal.commit()
         return leaving
+
+    # --- without a journal -------------------------------------------------------------------------------------
+
+    def go_adrift(self, error: OSError, level: HaltLevel) -> Sequence[VenueCommand]:
+        """`step` has raised: halt without a record, and go on without one.
+
+        Returns:
+            What is to be cancelled and closed now.
+        """
+        self.adrift = True
+        now_ns = self.core.now_ns
+        unsent, self._unsent = self._unsent, []
+        unrecorded, self._unrecorded = self._unrecorded, None
+        leaving = list(self._step_adrift(unrecorded)) if unrecorded is not None else []
+        self.core.adrift()
+        # What the failing step decided never left; it is decided anew, under another id, where it reduces risk.
+        for command in [] if unrecorded is not None else unsent:
+            if not isinstance(command, AmendProtection):
+                leaving += self._step_adrift(
+                    OrderRejected(
+                        client_order_id=command.client_order_id,
+                        symbol=command.symbol,
+                        code="NOT_SENT",
+                        text="the journal cannot be written",
+                        ts_event_ns=now_ns,
+                        ts_init_ns=now_ns,
+                    )
+                )
+        halt = HaltTrading(
+            level=level, source="journal", operator="plimsoll", reason=f"cannot be written: {error}", ts_init_ns=now_ns
+        )
+        leaving += self._step_adrift(halt)
+        return leaving
+
+    def _step_adrift(self, message: AnyMessage) -> Sequence[VenueCommand]:
+        said = self.core.process(self.journal.seq, message)
+        for each in (message, *said):
+            for watch in self._watch:
+                watch(self.journal.seq, each)
+        return [
+            each
+            for each in said
+            if isinstance(each, CancelOrder) or (isinstance(each, SubmitOrder) and each.position_id)
+        ]
 
     # --- recovery ----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@ venue is told whenever all is dealt with, so that one that plays step by step wa
 
 How an earlier process's journal is taken up is `takeup`'s affair. Pump, clock and ending are one loop, and therefore
 one file, though past 400 lines.
+
+A journal that cannot be written ends the run, but not before entries are cancelled and positions closed, as far as
+`risk.loss_halt_level` says and for ADRIFT_S at most (`Engine.go_adrift`).
 """
 
 import asyncio
@@ -36,6 +39,7 @@ from bus.messages import (
     ClockTick,
     ForecastMissed,
     ForecastRequested,
+    HaltLevel,
     OrderAccepted,
     OrderRejected,
     Quote,
@@ -51,12 +55,15 @@ from daemon.surroundings import OnBreath, OutsideCommand
 from models.bars import REQUEST_BARS
 from risk.orders import OrderStatus, remember
 
-_BREATH_S = 0.2
+_BREATH_S = 0.04
+"""How often others get their turn, the kill switch among them: what is in the file is in force within 100 ms."""
 _TICK_S = 1.0
 _TICK_OFFSET_S = 0.5
 _LOOK_AGAIN_S = 0.001
 _LAST_LOOK_S = 10.0
 """How long a stop waits for a last snapshot, and for positions to close where they are to be closed."""
+ADRIFT_S = 60.0
+"""How long a run without a journal goes on at most, to cancel and to close once the venue can be reached."""
 
 
 class LiveVenue(Protocol):
@@ -117,6 +124,7 @@ class LiveShell:
         self.venue = venue
         self.inbox = Inbox()
         self.on_breath: OnBreath | None = None
+        self.on_adrift: Callable[[HaltLevel, str], None] | None = None
         self._ask = ask
         self._clock = clock
         self._recorded_time = isinstance(clock, ManualClock)
@@ -304,12 +312,38 @@ class LiveShell:
         return msgspec.structs.replace(bar, spread_e5=int(spread_e5[0]))
 
     def _step(self, message: AnyMessage) -> None:
-        for each in self.engine.step(message):
+        try:
+            leaving = self.engine.step(message)
+        except OSError as error:
+            leaving = self._go_adrift(error)
+        for each in leaving:
             if isinstance(each, ForecastRequested):
                 self._asked += 1
                 self._spawn(self._answer(each))
             else:
                 self._send(each)
+
+    def _go_adrift(self, error: OSError) -> Sequence[VenueCommand]:
+        """The journal cannot be written: nothing new is risked, what is at risk is closed, and then the run ends."""
+        if self.engine.recovering:
+            raise error
+        level = HaltLevel(self.engine.core.settings.risk.loss_halt_level)
+        leaving = self.engine.go_adrift(error, level)
+        self._spawn(self._drift(level, error))
+        if self.on_adrift is not None:
+            self.on_adrift(level, f"the journal cannot be written: {error}")
+        return leaving
+
+    async def _drift(self, level: HaltLevel, error: OSError) -> None:
+        def at_rest() -> bool:
+            resting = level >= HaltLevel.CANCEL_ENTRIES and any(not o.position_id for o in self._book.orders.values())
+            return not resting and not (level >= HaltLevel.FLATTEN and self._book.positions)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ADRIFT_S):
+                while not at_rest():  # noqa: ASYNC110 (see `_condition`)
+                    await asyncio.sleep(0.02)
+        self._break(error)
 
     def _send(self, command: VenueCommand) -> None:
         """Hand on what is durable already; what cannot leave is told as rejected."""

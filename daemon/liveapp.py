@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -21,14 +21,15 @@ from adapters.ctrader.series import period_of
 from adapters.ctrader.shell import Server
 from bus.clock import Clock, ManualClock, SystemClock
 from bus.errors import ConfigError, DataError, InvariantBroken, Refused
-from bus.messages import AnyMessage, RunStarted
+from bus.messages import AnyMessage, HaltLatched, HaltLevel, HaltLifted, HaltTrading, RunStarted
 from bus.values import NS_PER_MS, NS_PER_S
 from daemon.access import credentials, server_of
 from daemon.alerting import alerting
 from daemon.app import spread_model
 from daemon.config import Config
 from daemon.core import CoreSettings, StrategySettings
-from daemon.engine import Engine, Watch
+from daemon.deadman import Deadman
+from daemon.engine import Engine, Watch, harmless
 from daemon.inference import Distributor, forecasting
 from daemon.journal import read, segments
 from daemon.live import LiveShell
@@ -104,10 +105,10 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
             alerting(config, state, run, mode=mode, told_to=len(said), note=note) as alerts,
             forecasting(config, artifacts, console, live=True) as inference,
         ):
-            watch: list[Watch] = [status.watch, alerts.watch]
+            watch: list[Watch] = [harmless(status.watch, note), harmless(alerts.watch, note)]
             status.inference = inference.figures
             if inference.bus is not None:
-                watch.append(Distributor(inference.bus, console).watch)
+                watch.append(harmless(Distributor(inference.bus, console).watch, note))
             engine, opening = take_up(
                 run.journal,
                 venue.account,
@@ -139,10 +140,27 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
                 engine.watch_only([*watch, swaps.watch])
                 swaps.catch_up(said)
                 halted = state.halted()
+                told = [] if resumed else halts_before(state, run, _origin(mode, terms))
+                told += [halted] if halted is not None else []
+                told = [msgspec.structs.replace(each, ts_init_ns=clock.now_ns()) for each in told]
                 asyncio.get_running_loop().set_exception_handler(shell.failed)
-                surrounded = surroundings(config, shell, status, state, console, look=look, swaps=swaps)
-                told = [halted] if halted is not None else []
-                return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
+                surrounded = surroundings(config, shell, status, state, console, look=look, swaps=swaps, told=halted)
+                with _watched(shell, state, clock, config.risk.loss_halt_level):
+                    return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
+
+
+@contextlib.contextmanager
+def _watched(shell: LiveShell, state: State, clock: Clock, level: int) -> Generator[None]:
+    """Halt whatever comes next where this process cannot go on: its journal fails, or its core stands still."""
+    halt_level = HaltLevel(level)
+    state.arm(halt_level)
+    shell.on_adrift = state.spring
+    if isinstance(clock, ManualClock):
+        yield  # recorded time may stand still
+        return
+    core, journal = shell.engine.core, shell.engine.journal
+    with Deadman(lambda: journal.seq + core.now_ns, lambda why: state.spring(halt_level, why)):
+        yield
 
 
 def _margin(venue: LiveVenue) -> MarginView | None:
@@ -296,6 +314,38 @@ def _choose_run(state: State, origin: str, *, new: bool) -> tuple[Run, bool]:
         return state.new_run(), False
     settings = msgspec.json.decode(first.message.config_json, type=CoreSettings)
     return (last, True) if settings.data == origin else (state.new_run(), False)
+
+
+def halts_before(state: State, run: Run, origin: str) -> list[HaltTrading]:
+    """What is still latched in the newest earlier run of this account: a new run does not lift it.
+
+    A journal that cannot be read is taken to hold a halt.
+    """
+    for earlier in reversed([each for each in state.runs() if each.name != run.name and segments(each.journal)]):
+        held: dict[str, HaltLatched] = {}
+        try:
+            records = read(earlier.journal)
+            first = next(records, None)
+            if first is None or not isinstance(first.message, RunStarted):
+                continue
+            if msgspec.json.decode(first.message.config_json, type=CoreSettings).data != origin:
+                continue
+            for record in records:
+                if isinstance(record.message, HaltLatched):
+                    held[record.message.rule] = record.message
+                elif isinstance(record.message, HaltLifted):
+                    held.clear()
+        except (DataError, msgspec.MsgspecError) as error:
+            return [_still(HaltLevel.NO_NEW_RISK, "journal", f"run {earlier.name} cannot be read: {error}")]
+        return [
+            _still(each.level, rule, f"still in force from run {earlier.name}: {each.reason or each.value}")
+            for rule, each in held.items()
+        ]
+    return []
+
+
+def _still(level: HaltLevel, rule: str, reason: str) -> HaltTrading:
+    return HaltTrading(level=level, source=rule, operator="plimsoll", reason=reason[:400], ts_init_ns=0)
 
 
 def _still_the_same(engine: Engine, terms: Terms) -> None:

@@ -2,6 +2,7 @@
 
 STATE/lock            held by the one process that trades on this state
 STATE/halt.json       present = halted; only a named operator takes it away
+STATE/halt.armed      becomes halt.json where a process can write nothing any more, and must halt
 STATE/resume.json     an operator's wish to lift halts, consumed by the running process
 STATE/swaps/          what operators want of the models, consumed in order by the running process
 STATE/models.json     which models trade and which try to, as the last running process told it
@@ -21,6 +22,7 @@ import msgspec
 
 from bus.errors import ConfigError
 from bus.messages import HaltLevel, HaltTrading, PromoteModel, ResumeTrading, RollBackModel
+from bus.people import unnamed
 
 
 class HaltFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +82,7 @@ class State:
         self.models = folder / "models"
         self._runs = folder / "runs"
         self._halt = folder / "halt.json"
+        self._armed = folder / "halt.armed"
         self._resume = folder / "resume.json"
         self._swaps = folder / "swaps"
         self.models_told = folder / "models.json"
@@ -148,8 +151,31 @@ class State:
         self._resume.unlink(missing_ok=True)
         write_durably(self._halt, msgspec.json.encode(HaltFile(level=level, operator=operator, reason=reason)))
 
+    def arm(self, level: HaltLevel) -> None:
+        """Lay a kill switch ready, for `spring` on a disk that is full."""
+        reason = "the process could not go on, and could not write why"
+        write_durably(self._armed, msgspec.json.encode(HaltFile(level=level, operator="plimsoll", reason=reason)))
+
+    def spring(self, level: HaltLevel, reason: str) -> None:
+        """Throw the kill switch because the process cannot go on: with the reason, else the armed one.
+
+        A renaming needs no space, so a full disk takes it; one that takes no change at all does not, and never raises.
+        """
+        try:
+            self.halt(level, "plimsoll", reason)
+        except (OSError, ConfigError):
+            with contextlib.suppress(OSError):
+                self._armed.replace(self._halt)
+
     def resume(self, operator: str, reason: str) -> bool:
-        """Lift the kill switch and ask a running process to lift its latched halts. Returns whether it was thrown."""
+        """Lift the kill switch and ask a running process to lift its latched halts. Returns whether it was thrown.
+
+        Raises:
+            ConfigError: nobody is named, or no reason is given.
+        """
+        why = unnamed(operator, reason)
+        if why:
+            raise ConfigError(why)
         self.create()
         thrown = self._halt.exists()
         write_durably(self._resume, msgspec.json.encode(ResumeFile(operator=operator, reason=reason)))

@@ -22,6 +22,7 @@ from bus.messages import (
     RollBackModel,
 )
 from daemon.config import Config
+from daemon.control import SIGNALS, Control, token_of
 from daemon.engine import Engine, settle_memory
 from daemon.inbox import Inbox
 from daemon.service import Notifier
@@ -30,7 +31,6 @@ from daemon.status import Status
 from daemon.view import View
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_POLL_CONTROL_S = 0.2
 
 OutsideCommand = HaltTrading | ResumeTrading | ModelAdmitted | ModelRefused | PromoteModel | RollBackModel
 """What people and processes outside may pass to the core of a running shell."""
@@ -121,25 +121,41 @@ async def run_to_its_end(
 
 @contextlib.asynccontextmanager
 async def surroundings(
-    config: Config, shell: Shell, status: Status, state: State, console: Console, *, look: Look, swaps: Polled
+    config: Config,
+    shell: Shell,
+    status: Status,
+    state: State,
+    console: Console,
+    *,
+    look: Look,
+    swaps: Polled,
+    told: HaltTrading | None,
 ) -> AsyncGenerator[None]:
-    """Signals, the kill switch, new models, the web page, the terminal view and the service manager."""
+    """Signals, the kill switch, new models, the web page, the terminal view and the service manager.
+
+    `told` is the halt in the state directory that the shell knows of already.
+    """
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _STOPS}
+    control = Control(shell.tell, state, told)
+    before = {number: signal.getsignal(number) for number in (*_STOPS, *SIGNALS)}
     if before[signal.SIGHUP] is signal.SIG_IGN:
         del before[signal.SIGHUP]  # nohup: the user wants the day to outlive the terminal
     for number in before:
-        loop.add_signal_handler(number, shell.stop, signal.Signals(number).name)
+        if number in SIGNALS:
+            loop.add_signal_handler(number, control.signalled, number)
+        else:
+            loop.add_signal_handler(number, shell.stop, signal.Signals(number).name)
     async with contextlib.AsyncExitStack() as stack:
         if look.web and config.web.enabled:
-            from daemon.web import start
+            from daemon.web import Commands, start
 
+            commands = Commands(control, token_of(state.folder))
             try:
-                server = await start(status, config.web.host, config.web.port)
+                server = await start(status, config.web.host, config.web.port, commands)
             except ConfigError:
                 if "web.port" in config.sources:
                     raise
-                server = await start(status, config.web.host, 0)  # nobody asked for the default port
+                server = await start(status, config.web.host, 0, commands)  # nobody asked for the default port
             stack.push_async_callback(server.close)
             if not look.quiet:
                 console.print(f"status page: {server.url}")
@@ -151,12 +167,11 @@ async def surroundings(
         notifier.ready()
         stack.callback(notifier.close)
         stack.callback(notifier.stopping)
-        control = _Control(shell, state, halted=state.halted() is not None)
 
         def breath(*, waiting: bool) -> None:
+            control.poll()  # before anything else that might fail
             if waiting:
                 status.beat()
-            control.poll()
             swaps.poll()
             if view is not None:
                 view.refresh()
@@ -169,27 +184,3 @@ async def surroundings(
             for number, handler in before.items():
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
-
-
-class _Control:
-    """Watches the state directory for what operators want."""
-
-    def __init__(self, shell: Shell, state: State, *, halted: bool) -> None:
-        self._shell = shell
-        self._state = state
-        self._halted = halted
-        self._next = 0.0
-
-    def poll(self) -> None:
-        """Look at most five times a second."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _POLL_CONTROL_S
-        halt: HaltTrading | None = self._state.halted()
-        if halt is not None and not self._halted:
-            self._shell.tell(halt)
-        self._halted = halt is not None
-        resume = self._state.take_resume()
-        if resume is not None:
-            self._shell.tell(resume)

@@ -16,6 +16,9 @@ plus, for every open position, its floating profit (long at the bid, short at th
 commission and swap not yet booked. `mark` revalues only what a quote touches. Until a quote has come a position counts
 at its entry.
 
+Facts do not depend on what they are worth: where valuing raises, the fact is folded all the same, the last value
+stands, and `blind` says why. Whoever limits losses must halt then.
+
 Memory is bounded: the last REMEMBERED deals, ended orders, closed positions and swaps are known by id, and EARLY facts
 wait for their position. Beyond that a repetition is not recognised; venues repeat minutes, not years.
 """
@@ -60,6 +63,7 @@ class Book:
         suspect: impossible quotes (crossed, not positive) that no good one has replaced yet, by symbol.
         record: what the limits remember besides: rates, results in a row, slippage.
         watermarks: where day and week began and the highest points, from which losses are counted.
+        blind: why something could not be valued; empty = everything could, since the last `reset_references`.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Book:
         self.orders = self.table.orders
         self.record = Record()
         self.watermarks = Watermarks(policy or Policy(), money_digits)
+        self.blind = ""
         self._floating = 0
         self._held: dict[str, list[Position]] = {}
         self._deals: dict[str, None] = {}
@@ -185,7 +190,15 @@ class Book:
 
     def reset_references(self) -> None:
         """Start day, peak and what is broken anew from the equity of now: what resuming after a halt means."""
-        self.watermarks.resume(self.equity)
+        self.blind = ""
+        try:
+            self.watermarks.resume(self.equity)
+        except Exception as error:  # noqa: BLE001 (see `_cannot_value`)
+            self._cannot_value(error)
+
+    def _cannot_value(self, error: Exception) -> None:
+        """Whatever it was, it must not keep anybody from halting and closing: the core halts on `blind`."""
+        self.blind = f"{type(error).__name__}: {error}"[:200]
 
     # --- prices and time ---------------------------------------------------------------------------------------
 
@@ -218,33 +231,55 @@ class Book:
             position.bars_held += 1
 
     def _revalue(self, symbol: str) -> None:
-        quote = self.quotes.get(symbol)
-        scale = self.marks.scale_of(symbol)
-        if quote is None or scale is None:
-            return
-        _, multiplier, divisor = scale
         change = 0
-        for position in self._held[symbol]:
-            side = position.side
-            price_e5 = quote.bid_e5 if side > 0 else quote.ask_e5
-            value = side * (position.volume_e2 * price_e5 - position.cost) * multiplier
-            profit = (2 * value + divisor) // (2 * divisor) if value >= 0 else -((divisor - 2 * value) // (2 * divisor))
-            change += profit - position.profit
-            position.profit = profit
+        try:
+            quote = self.quotes.get(symbol)
+            scale = self.marks.scale_of(symbol)
+            if quote is None or scale is None:
+                return
+            _, multiplier, divisor = scale
+            for position in self._held[symbol]:
+                side = position.side
+                price_e5 = quote.bid_e5 if side > 0 else quote.ask_e5
+                value = side * (position.volume_e2 * price_e5 - position.cost) * multiplier
+                profit = (
+                    (2 * value + divisor) // (2 * divisor) if value >= 0 else -((divisor - 2 * value) // (2 * divisor))
+                )
+                change += profit - position.profit
+                position.profit = profit
+        except Exception as error:  # noqa: BLE001 (see `_cannot_value`)
+            self._cannot_value(error)
         if change:
             self._floating += change
             self._raise_peak()
 
     def _raise_peak(self) -> None:
-        equity = self.equity
-        if equity > self.watermarks.peak:
-            self.watermarks.rise(equity)
+        try:
+            equity = self.equity
+            if equity > self.watermarks.peak:
+                self.watermarks.rise(equity)
+        except Exception as error:  # noqa: BLE001 (see `_cannot_value`)
+            self._cannot_value(error)
 
     def turn(self, now_ns: int) -> None:
         """Time has come to a moment; a trading day that began since then starts from the equity of now."""
-        if self.balance is not None and now_ns >= self.watermarks.next_day_ns:
+        if self.balance is None or now_ns < self.watermarks.next_day_ns:
+            return
+        try:
             self.watermarks.turn(self.equity, self.balance, now_ns)
+        except Exception as error:  # noqa: BLE001 (see `_cannot_value`)
+            self._cannot_value(error)
+        else:
             self.record.turn(self.positions.values(), now_ns)
+
+    def _rate_e8(self, symbol: str) -> int:
+        """Conversion rate of a symbol's quote asset; 0 = none is known."""
+        try:
+            scale = self.marks.scale_of(symbol)
+        except Exception as error:  # noqa: BLE001 (see `_cannot_value`)
+            self._cannot_value(error)
+            return 0
+        return scale[0] if scale else 0
 
     def sent(self, order: VenueCommand, now_ns: int, horizon: int = 0) -> None:
         """Note a command that leaves now.
@@ -319,8 +354,12 @@ class Book:
         worse_e5 = (fact.price_e5 - meant_e5) * fact.side
         if meant_e5 > 0 and worse_e5 > 0:
             owner = order if fact.cause == "order" else held
-            spent = self.marks.value(fact.symbol, fact.volume_e2 * worse_e5) or 0
-            self.record.slipped(fact.symbol, owner.strategy if owner is not None else "", spent)
+            try:
+                spent = self.marks.value(fact.symbol, fact.volume_e2 * worse_e5) or 0
+            except Exception as error:  # noqa: BLE001 (see `_cannot_value`)
+                self._cannot_value(error)
+            else:
+                self.record.slipped(fact.symbol, owner.strategy if owner is not None else "", spent)
 
     def _open(self, fact: OrderFilled, order: Order | None) -> None:
         position = self.positions.get(fact.position_id)
@@ -339,8 +378,7 @@ class Book:
             self._hold(position)
         elif position.side is not fact.side or position.symbol != fact.symbol:
             raise InvariantBroken(f"deal {fact.deal_id} opens against position {fact.position_id}")
-        scale = self.marks.scale_of(fact.symbol)
-        position.rate_e8 = scale[0] if scale else 0
+        position.rate_e8 = self._rate_e8(fact.symbol)
         position.volume_e2 += fact.volume_e2
         position.cost += fact.volume_e2 * fact.price_e5
         position.price_e5 = divide_half_away(position.cost, position.volume_e2)
@@ -457,7 +495,6 @@ class Book:
             self._let_go(position)
         if not fact.volume_e2:
             return
-        scale = self.marks.scale_of(fact.symbol)
         position = self._foreign_held[key] = Position(
             position_id=fact.subject,
             symbol=fact.symbol,
@@ -466,7 +503,7 @@ class Book:
             cost=fact.volume_e2 * fact.price_e5,
             price_e5=fact.price_e5,
             commission=fact.charges,
-            rate_e8=scale[0] if scale else 0,
+            rate_e8=self._rate_e8(fact.symbol),
         )
         self._floating += fact.charges
         self._held.setdefault(fact.symbol, []).append(position)
@@ -502,8 +539,7 @@ class Book:
         self.leverage = snapshot.leverage
         for state in snapshot.positions:
             position = adopted_position(state)
-            scale = self.marks.scale_of(state.symbol)
-            position.rate_e8 = scale[0] if scale else 0
+            position.rate_e8 = self._rate_e8(state.symbol)
             self._hold(position)
             self._floating += position.commission + position.swap
             self._revalue(state.symbol)

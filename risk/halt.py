@@ -1,13 +1,18 @@
 """Halts that hold until somebody lifts them.
 
-Theory of operation. A halt comes from an operator (any number of times; the highest level counts) or from a rule on
-floating equity: loss since the start of the trading day or week, and drawdowns (`risk.watermarks`). A rule latches
-once; recovering does not lift it, and a new day does not either: a person does, with a name and a reason. Whoever
-lifts also resets the references (`Book.reset_references`): peak, start of day and what is broken start from the equity
-of that moment, so that the old loss does not latch again at once, and a further loss of the same size does.
+Theory of operation. A halt comes from an operator (any number of times; the highest level counts), from a rule on
+floating equity (loss since the start of the trading day or week, and drawdowns: `risk.watermarks`), or from something
+that does not work any more (`trip`): where equity cannot be worked out no loss can be limited, and that is a halt like
+a loss. A rule latches once; recovering does not lift it, and a new day does not either: a person does, with a name and
+a reason. Whoever lifts also resets the references (`Book.reset_references`): peak, start of day and what is broken
+start from the equity of that moment, so that the old loss does not latch again at once, and a further loss of the same
+size does.
+
+Nothing here but `check` asks what anything is worth: halting, cancelling and flattening work where valuing does not.
 """
 
-from bus.messages import HaltLatched, HaltLevel, HaltLifted, HaltTrading, ResumeTrading
+from bus.messages import HaltLatched, HaltLevel, HaltLifted, HaltTrading, ResumeRefused, ResumeTrading
+from bus.people import unnamed
 from risk.book import Book
 from risk.policy import Policy
 
@@ -41,8 +46,19 @@ class Halts:
             now_ns=command.ts_init_ns,
         )
 
-    def lift(self, command: ResumeTrading) -> HaltLifted | None:
-        """Lift every halt; None where none is in force."""
+    def trip(self, rule: str, level: HaltLevel, reason: str, now_ns: int) -> HaltLatched | None:
+        """Halt because something does not work; None where the rule is latched at this level or a higher one."""
+        if self._latched.get(rule, HaltLevel.NONE) >= level:
+            return None
+        return self._latch(rule, level, limit="", value="", reason=reason, now_ns=now_ns)
+
+    def lift(self, command: ResumeTrading) -> HaltLifted | ResumeRefused | None:
+        """Lift every halt; a refusal where nobody is named or no reason is given, None where none is in force."""
+        why = unnamed(command.operator, command.reason)
+        if why:
+            return ResumeRefused(
+                operator=command.operator, reason=command.reason, why=why, ts_init_ns=command.ts_init_ns
+            )
         if not self._latched:
             return None
         self._latched.clear()

@@ -1,6 +1,7 @@
-"""Commands that trade, train and answer: paper, train, infer; and the operator's: halt, resume."""
+"""Commands that trade, train and answer: paper, train, infer; and the operator's: halt, flatten, resume."""
 
 import asyncio
+import getpass
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -8,8 +9,8 @@ from typing import Literal
 import click
 
 from bus.errors import ConfigError
-from bus.messages import HaltLevel
 from daemon.commands.common import Settings, console_for, emit, with_settings
+from daemon.control import LEVELS
 
 _SHELL_OPTIONS = (
     click.option("--headless", is_flag=True, help="Plain lines instead of the live view."),
@@ -267,19 +268,12 @@ def infer(settings: Settings, bus_url: str | None) -> int:
     return 0
 
 
-_LEVELS = {
-    "no-new-risk": HaltLevel.NO_NEW_RISK,
-    "cancel-entries": HaltLevel.CANCEL_ENTRIES,
-    "flatten": HaltLevel.FLATTEN,
-}
-
-
 @click.command()
-@click.option("--operator", required=True, help="Who you are; it goes on record.")
-@click.option("--reason", required=True, help="Why; it goes on record.")
+@click.option("--operator", default="", help="Who you are; it goes on record. By default the login's name.")
+@click.option("--reason", default="", help="Why; it goes on record.")
 @click.option(
     "--level",
-    type=click.Choice(list(_LEVELS)),
+    type=click.Choice(list(LEVELS)),
     default="flatten",
     show_default=True,
     help="How far to go; each includes the ones before.",
@@ -288,11 +282,25 @@ _LEVELS = {
 def halt(settings: Settings, operator: str, reason: str, level: str) -> int:
     """Throw the kill switch: stop taking risk, now and after every restart.
 
-    Works on a running process within a fifth of a second and needs nothing of it but that it runs. Stays thrown until
-    `plimsoll resume`.
+    Works on a running process within a tenth of a second and needs nothing of it but that it runs: no web page, no bus,
+    no inference, no valuation. Stays thrown until `plimsoll resume`. SIGUSR1 (cancel entries) and SIGUSR2 (flatten) to
+    the process do the same.
     """
+    return _halt(settings, operator, reason, level)
+
+
+@click.command()
+@click.option("--operator", default="", help="Who you are; it goes on record. By default the login's name.")
+@click.option("--reason", default="", help="Why; it goes on record.")
+@with_settings
+def flatten(settings: Settings, operator: str, reason: str) -> int:
+    """Close everything and stay out: `plimsoll halt --level flatten`."""
+    return _halt(settings, operator, reason, "flatten")
+
+
+def _halt(settings: Settings, operator: str, reason: str, level: str) -> int:
     where = settings.open_state()
-    where.halt(_LEVELS[level], operator, reason)
+    where.halt(LEVELS[level], operator.strip() or _login(), reason.strip() or "no reason given")
     if settings.as_json:
         emit({"halted": True, "level": level, "state": str(where.folder)})
     else:
@@ -300,12 +308,20 @@ def halt(settings: Settings, operator: str, reason: str, level: str) -> int:
     return 0
 
 
+def _login() -> str:
+    """Whoever sits at the terminal; a halt never fails for want of a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "nobody named"
+
+
 @click.command()
 @click.option("--operator", required=True, help="Who you are; it goes on record.")
 @click.option("--reason", required=True, help="Why it is safe; it goes on record.")
 @with_settings
 def resume(settings: Settings, operator: str, reason: str) -> int:
-    """Lift the kill switch and every latched halt of a running process."""
+    """Lift the kill switch and every latched halt of a running process. Takes a name and a reason."""
     where = settings.open_state()
     thrown = where.resume(operator, reason)
     if settings.as_json:

@@ -1,5 +1,5 @@
-"""The read-only status page, health and metrics."""
+"""The status page, health, metrics, and an operator's two commands."""
 
-from daemon.web.server import Server, start
+from daemon.web.server import Commands, Server, start
 
-__all__ = ["Server", "start"]
+__all__ = ["Commands", "Server", "start"]
