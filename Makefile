@@ -15,10 +15,10 @@ TORCH ?= torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2
 # The machine's own certificates, for networks that have an authority of their own.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help setup torch paper test lint lock simulate fuzz bench clean
+.PHONY: help setup torch paper test lint lock simulate kill-switch fuzz bench clean
 
 help: ## Show this help
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(UVENV)/bin/uv:
 	@echo "getting uv into $(UVENV)"
@@ -64,6 +64,9 @@ lock: ## Resolve requirements.lock anew (hashes, no index hosts)
 
 simulate: setup ## Run many seeded disasters: make simulate SEEDS=5000
 	@PLIMSOLL_SEEDS=$(or $(SEEDS),2000) $(BIN)/pytest -q -n 2 --timeout 0 tests/simulation/test_disasters.py tests/simulation/test_sea.py
+
+kill-switch: setup ## The kill switch from every state by every trigger: make kill-switch SEEDS=50
+	@PLIMSOLL_FIGURES=1 PLIMSOLL_SEEDS=$(or $(SEEDS),50) $(BIN)/pytest -q -n 2 --timeout 0 tests/simulation/test_kill_switch.py
 
 fuzz: setup $(FUZZER) ## Fuzz what talks to cTrader, guided by coverage: make fuzz SECONDS=600
 	@$(BIN)/python tests/fuzz/fuzz_ctrader.py -max_total_time=$(or $(SECONDS),60)

@@ -137,7 +137,7 @@ class Sea(Weather, Witness):
 
     async def _daemon(self):
         self.venue = self.shell = None
-        clock = self.clock = VirtualClock(self.world, self.dice.choice((0, 0, 30_000_000, -2 * NS_PER_S)))
+        clock = self.clock = VirtualClock(self.world, self._clock_offset_ns())
         tokens = self.network.endpoint.venue.tokens
 
         def connect(on_event):
@@ -166,11 +166,19 @@ class Sea(Weather, Witness):
             self.venue, self.shell = venue, shell
             self._same_models_trade()
             try:
-                return await shell.run(opening)
+                return await shell.run([*opening, *self._around(shell)])
             finally:
                 self.engine.close()
         finally:
             await venue.close()
+
+    def _clock_offset_ns(self):
+        """How wrong the machine's clock is."""
+        return self.dice.choice((0, 0, 30_000_000, -2 * NS_PER_S))
+
+    def _around(self, shell):
+        """Whatever lives around a shell that is about to run; gives what it is told first."""
+        return []
 
     def _backoff(self):
         """In a storm of losses waits are short, so that most losses meet a connection that stands."""

@@ -100,14 +100,14 @@ class Weather:
         ]
         return Plan(faults=tuple(faults), seed=self.seed)
 
-    def _history(self, venue):
+    def _history(self, venue, minutes=300):
         """Minutes before the market opens, and its last price."""
         dice = self.world.dice("history")
-        start = self.world.utc_ns - 300 * PERIOD_NS
+        start = self.world.utc_ns - minutes * PERIOD_NS
         self._start_e5 = {}
         for symbol in self.symbols:
             price, tape = BASE_E5[symbol], venue.market.tapes[venue.catalogue.by_name(symbol).symbol_id]
-            for part in range(300 * 4 - 1):
+            for part in range(minutes * 4 - 1):
                 price += round(dice.gauss(0, 4 * BASE_E5[symbol] / 112_000))
                 tape.append(self._quote(symbol, price, start + part * PERIOD_NS // 4))
             self._start_e5[symbol] = price
@@ -194,7 +194,7 @@ class Weather:
         venue = self.network.endpoint.venue
         self.network.write(self.network.endpoint.send(venue.pay(ACCOUNT, amount, self.world.now_ns), self.world.now_ns))
 
-    def _stranger(self, draw):
+    def _stranger(self, draw, symbol_id=1, volume=200_000):
         """Somebody by hand: opens, or closes what somebody by hand has opened."""
         if self.over:
             return
@@ -219,9 +219,9 @@ class Weather:
             requests.append(
                 openapi.ProtoOANewOrderReq(
                     ctidTraderAccountId=ACCOUNT,
-                    symbolId=1,
+                    symbolId=symbol_id,
                     orderType=model.MARKET,
-                    volume=200_000,
+                    volume=volume,
                     tradeSide=model.BUY if draw * 10 % 2 < 1 else model.SELL,
                     label="by hand",
                 )

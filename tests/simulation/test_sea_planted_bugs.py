@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 import adapters.ctrader.catchup
@@ -25,7 +26,7 @@ from bus.messages import (
     RunResumed,
     SubmitOrder,
 )
-from daemon.core import Core
+from daemon.core import Core, StrategySettings
 from daemon.engine import Engine
 from daemon.journal import Journal
 from risk.book import Book
@@ -33,6 +34,7 @@ from risk.halt import Halts
 from risk.orders import OrderTable
 from tests.harness.disasters import with_resting
 from tests.harness.sea import Sea
+from tests.harness.sea_weather import Weather
 
 SEEDS = 200
 
@@ -218,8 +220,14 @@ def orders_wait_for_the_link_and_leave_late(patch):
 
         return planted
 
+    def make_settings(settings):
+        # What still decides while no prices come: forecasts that were asked for before.
+        return lambda sea, r: msgspec.structs.replace(settings(sea, r), strategies=(StrategySettings(
+            name="interval", params={"horizon": 1, "max_positions": 4, "level_ppm": 200_000}),))  # fmt: skip
+
     wrap(patch, Core, "_on_link", make)
     wrap(patch, LiveVenue, "send", _kept_for_later)
+    wrap(patch, Weather, "_settings", make_settings)
 
 
 def _kept_for_later(send):
