@@ -322,7 +322,8 @@ class Deck(Sea):
         )
         match self.state:
             case "unknown" if any(o.status is OrderStatus.SENT for o in book.orders.values()):
-                self.network.reset()
+                # Before the order can have come there, or when it has and nobody has said so.
+                self.network.loop.call_later(self._draw.choice((0.0, 0.035)), self.network.reset)
             case "link_down" if held and not book.orders:
                 self.network.go_down(self._draw.uniform(0.5, 2.5), refuses=self._draw.random() < 0.5)
             case "reconnecting" if held and not book.orders:

@@ -106,7 +106,8 @@ class Rivals:
         self.names = [f"scripted-{n}" for n in range(1, 1 + dice.choice((0, 1, 2, 2)))]
         self._spans = {name: dice.choice((horizons, horizons[:1], horizons[:1])) for name in self.names}
         self._hostile = {name: dice.random() < 0.7 for name in self.names}
-        self._owes = {name: dice.choice((0.0, 0.1, 0.6)) for name in (FIRST, *self.names)}
+        self._owes = {name: dice.choice((0.0, 0.1, 0.6)) for name in self.names}
+        self._owes[FIRST] = dice.choice((0.0, 0.0, 0.1))
 
     def policy(self):
         """Swaps that are decided quickly; `hasten` makes the shortest comparison possible."""
