@@ -15,6 +15,7 @@ from adapters.ctrader.dispatch import Dispatcher
 from adapters.ctrader.live import LiveVenue
 from adapters.ctrader.prices import Prices
 from adapters.ctrader.signin import SignIn
+from adapters.ctrader.venue.specs import Delays
 from bus.errors import OutcomeUnknown
 from bus.messages import (
     CalibratedForecast,
@@ -42,6 +43,15 @@ SEEDS = 200
 def wrap(patch, owner, name, make):
     """Replace a function by one made of it."""
     patch.setattr(owner, name, make(getattr(owner, name)))
+
+
+def _decided_by(patch, strategy):
+    """Let one strategy decide, by which a bug shows."""
+
+    def make(settings):
+        return lambda sea, r: msgspec.structs.replace(settings(sea, r), strategies=(strategy,))
+
+    wrap(patch, Weather, "_settings", make)
 
 
 def deals_are_folded_as_often_as_they_are_told(patch):
@@ -195,6 +205,10 @@ def a_partial_fill_counts_as_a_whole_one(patch):
 
 def entries_that_come_to_rest_under_a_halt_stay(patch):
     patch.setattr(Core, "_cancel_again", lambda core, out: None)
+    resting = {"every_quotes": 2, "away_pips_e1": 190, "stop_pips_e1": 120}
+    # Often in flight, and for long; and too far away to be filled.
+    patch.setattr("tests.harness.sea_weather.Delays", lambda **drawn: Delays(**{**drawn, "accept_ms": 900}))
+    _decided_by(patch, StrategySettings(name="resting", params=resting))
 
 
 def a_halt_that_flattens_forgets_what_could_not_be_closed_at_once(patch):
@@ -220,14 +234,11 @@ def orders_wait_for_the_link_and_leave_late(patch):
 
         return planted
 
-    def make_settings(settings):
-        # What still decides while no prices come: forecasts that were asked for before.
-        return lambda sea, r: msgspec.structs.replace(settings(sea, r), strategies=(StrategySettings(
-            name="interval", params={"horizon": 1, "max_positions": 4, "level_ppm": 200_000}),))  # fmt: skip
-
     wrap(patch, Core, "_on_link", make)
     wrap(patch, LiveVenue, "send", _kept_for_later)
-    wrap(patch, Weather, "_settings", make_settings)
+    # What still decides while no prices come: forecasts that were asked for before.
+    interval = {"horizon": 1, "max_positions": 4, "level_ppm": 200_000}
+    _decided_by(patch, StrategySettings(name="interval", params=interval))
 
 
 def _kept_for_later(send):
