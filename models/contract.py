@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.chart import Chart
 from models.forms import Form
+from models.learning import DEFAULT, UNATTENDED, Job, Learning
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +41,8 @@ class Problem:
         regularise: 1 = as designed, pulled hard towards 0, which is the random walk; 0 = not at all.
         epochs: most passes over the data, for networks that make passes.
         progress: told the network's name and the share done.
+        learning: how, for networks that are trained with torch.
+        job: where such a training keeps what it needs to go on, whom it tells, and whom it obeys.
     """
 
     inputs: Floats
@@ -50,6 +53,8 @@ class Problem:
     regularise: float = 1.0
     epochs: int = 60
     progress: Progress = no_progress
+    learning: Learning = DEFAULT
+    job: Job = UNATTENDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,8 @@ class Recurrent(nn.Module):
 class Causal(nn.Module):
     """A residual block of two dilated convolutions that look at a bar and those before it (Bai et al. 2018)."""
 
+    recomputable = True
+
     def __init__(self, width: int, dilation: int, dropout: float, kernel: int = 3) -> None:
         super().__init__()
         self.before = (kernel - 1) * dilation

@@ -21,6 +21,9 @@ from models.forms._session import Session
 from models.forms.diffusion import Diffusion
 from models.nets import _torch
 from models.nets._unet import Diffuser, TemporalUnet
+from models.train.engine import planning
+from models.train.engine.loop import learn
+from models.train.engine.recipe import Loss, Recipe
 
 SHAPE = "cosine"
 TRAINED_STEPS = 200
@@ -48,11 +51,9 @@ def fit_diffusion(problem: Problem, name: str, encoder: Callable[[int, float], n
     features = problem.inputs.shape[-1]
     m, size = problem.targets.shape[1], int(np.prod(problem.inputs.shape[1:]))
     unit = np.maximum(problem.targets.std(axis=0), _LEAST_UNIT)
-    with _torch.repeatable(problem.seed) as device:
+    with _torch.repeatable(problem.seed):
         module = Diffuser(encoder(features, problem.regularise), TemporalUnet(m, context))
-        scaled = replace(problem, targets=problem.targets / unit, validation_targets=problem.validation_targets / unit)
-        recipe = _torch.Recipe(name=name, loss=velocity_loss(device), average=0.99, passes=2)
-        module = _torch.train(module, scaled, recipe, device)
+        module = learn(module, _in_units(problem, unit), denoising(name))
         graphs = _graphs(encoder, features, m, context, size)
         parts: list[nn.Module] = [module.encoder, module.denoiser]  # pyright: ignore[reportAssignmentType]
         sessions = [Session(graph, _torch.weights_of(part)) for graph, part in zip(graphs, parts, strict=True)]
@@ -76,13 +77,36 @@ def fit_diffusion(problem: Problem, name: str, encoder: Callable[[int, float], n
     return replace(net, **_torch.trust(points, spread, problem.validation_targets[rows]))
 
 
-def velocity_loss(device: torch.device) -> _torch.Loss:
+def plan_diffusion(
+    problem: Problem, name: str, encoder: Callable[[int, float], nn.Module], context: int
+) -> planning.Prepared:
+    """What `fit_diffusion` would do, and how long its training would take."""
+    with _torch.repeatable(problem.seed):
+        module = Diffuser(
+            encoder(problem.inputs.shape[-1], problem.regularise), TemporalUnet(problem.targets.shape[1], context)
+        )
+        return planning.prepare(module, problem, denoising(name), measure=True)
+
+
+def denoising(name: str) -> Recipe:
+    """How a diffusion model learns."""
+    return Recipe(name=name, loss=velocity_loss(), average=0.99, passes=2)
+
+
+def velocity_loss() -> Loss:
     """Mean square of what is missing of the velocity, each row at several random steps."""
     schedule = schedule_of(SHAPE, TRAINED_STEPS)
-    signal = torch.tensor(schedule.signal, dtype=torch.float32, device=device)
-    noise = torch.tensor(schedule.noise, dtype=torch.float32, device=device)
+
+    @lru_cache(maxsize=4)
+    def tables(device: torch.device) -> tuple[Tensor, Tensor]:
+        return (
+            torch.tensor(schedule.signal, dtype=torch.float32, device=device),
+            torch.tensor(schedule.noise, dtype=torch.float32, device=device),
+        )
 
     def loss(module: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        device = inputs.device
+        signal, noise = tables(device)
         context = module.encoder(inputs).repeat_interleave(_LOOKS, dim=0)  # pyright: ignore[reportCallIssue]
         data = targets.repeat_interleave(_LOOKS, dim=0)
         drawn = torch.randint(TRAINED_STEPS, (len(data),), device=device)
@@ -92,6 +116,11 @@ def velocity_loss(device: torch.device) -> _torch.Loss:
         return ((told - (a * added - s * data)) ** 2).mean()
 
     return loss
+
+
+def _in_units(problem: Problem, unit: np.ndarray) -> Problem:
+    """The problem with outcomes in units of their own deviation."""
+    return replace(problem, targets=problem.targets / unit, validation_targets=problem.validation_targets / unit)
 
 
 def starting_noise(samples: int, m: int, seed: int) -> np.ndarray:

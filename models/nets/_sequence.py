@@ -12,6 +12,8 @@ from models.nets import require
 if TYPE_CHECKING:
     from torch import nn
 
+    from models.train.engine.planning import Prepared
+
 WINDOW = 32
 
 FEATURES = (
@@ -47,3 +49,10 @@ class GaussianSequence(Sequence):
         from models.nets._torch import fit_gaussian
 
         return fit_gaussian(problem, self.name, type(self).build)
+
+    def plan(self, problem: Problem) -> "Prepared":
+        """What `fit` would do on this machine, and why."""
+        require(self)
+        from models.nets._torch import plan_gaussian
+
+        return plan_gaussian(problem, self.name, type(self).build)

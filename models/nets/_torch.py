@@ -2,19 +2,16 @@
 # (torch is an extra: without it every name of it is unknown, which strict mode does not take)
 """Trains torch networks, and turns them into graphs that ONNX Runtime answers with. Nothing of torch leaves this room.
 
-Training is AdamW over shuffled batches, the best epoch on the validation part, one thread on the processor or the first
-CUDA device where there is one. Every random number comes from the problem's seed, and algorithms that are not
-repeatable are refused, so that a seed gives the same weights to the bit on one machine. A graph depends on a
-network's shape alone: it is exported once, without weights, and stripped of everything that tells of the machine.
+Training is the engine's (`models.train.engine`), on one thread of the processor or on a CUDA device. Every random
+number comes from the problem's seed, so that a seed gives the same weights to the bit on one machine, unless the
+strategy `fast` was asked for on a GPU. A graph depends on a network's shape alone: it is exported once, without
+weights, and stripped of everything that tells of the machine.
 """
 
-import copy
 import logging
-import os
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -27,45 +24,16 @@ from models.forms._session import Session
 from models.forms.onnx import Onnx
 from models.nets._blocks import gaussian_loss
 from models.nets._sklearn import damping
+from models.train.engine import planning
+from models.train.engine.loop import learn
+from models.train.engine.recipe import Recipe
 
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's matrix products are not repeatable
-
-_BATCH = 128
-_EPOCHS_WITHOUT_GAIN = 8
-_GRADIENT_LIMIT = 1.0
-_ROWS_A_TIME = 4096
 _CHECKED_ROWS = 1000
 _EXPORT_TOLERANCE = 1e-5
 _GAIN_LIMITS = (0.2, 5.0)
 
 Build = Callable[[int, int, float], nn.Module]
 """Makes a network of k features a bar and m outputs; the third number is how strongly to regularise."""
-
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""Of a network on a batch of inputs (n, window * k) and targets (n, m), in training or in evaluation mode."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a network learns.
-
-    Attributes:
-        name: told to `problem.progress`.
-        loss: what falls.
-        learning_rate: of AdamW.
-        penalty: its weight decay, times the problem's `regularise`.
-        average: share that the average of the weights keeps at each step; 0 = the weights themselves are taken.
-        passes: of the validation part at each look; more where its loss is random.
-        patience: epochs without gain on the validation part after which training ends.
-    """
-
-    name: str
-    loss: Loss
-    learning_rate: float = 2e-3
-    penalty: float = 0.1
-    average: float = 0.0
-    passes: int = 1
-    patience: int = _EPOCHS_WITHOUT_GAIN
 
 
 def fit_gaussian(problem: Problem, name: str, build: Build) -> Onnx:
@@ -76,13 +44,8 @@ def fit_gaussian(problem: Problem, name: str, build: Build) -> Onnx:
     """
     window, features = _shape(problem)
     m = problem.targets.shape[1]
-    with repeatable(problem.seed) as device:
-        module = train(
-            build(features, m, problem.regularise),
-            problem,
-            Recipe(name=name, loss=lambda net, inputs, targets: gaussian_loss(net(inputs), targets)),
-            device,
-        )
+    with repeatable(problem.seed):
+        module = learn(build(features, m, problem.regularise), problem, gaussian(name))
         graph = exported(build, features, m, window * features)
         raw = Onnx(
             session=Session(graph, weights_of(module)), inputs=window * features, damping=np.ones(m), gain=np.ones(m)
@@ -92,6 +55,18 @@ def fit_gaussian(problem: Problem, name: str, build: Build) -> Onnx:
             return raw
         points, spread = raw.measured(flat(problem.validation_inputs))
     return Onnx(session=raw.session, inputs=raw.inputs, **trust(points, spread, problem.validation_targets))
+
+
+def plan_gaussian(problem: Problem, name: str, build: Build) -> planning.Prepared:
+    """What `fit_gaussian` would do, and how long it would take."""
+    with repeatable(problem.seed):
+        module = build(_shape(problem)[1], problem.targets.shape[1], problem.regularise)
+        return planning.prepare(module, problem, gaussian(name), measure=True)
+
+
+def gaussian(name: str) -> Recipe:
+    """How a network with such a head learns."""
+    return Recipe(name=name, loss=lambda net, inputs, targets: gaussian_loss(net(inputs), targets))
 
 
 def trust(points: Floats, spread: Floats, truth: Floats) -> dict[str, Floats]:
@@ -105,69 +80,17 @@ def trust(points: Floats, spread: Floats, truth: Floats) -> dict[str, Floats]:
 
 
 @contextmanager
-def repeatable(seed: int) -> Generator[torch.device]:
-    """One thread, all random numbers from the seed, repeatable algorithms; and the device to learn on."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    cuda = torch.cuda.is_available()
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if cuda else []):
+def repeatable(seed: int) -> Generator[None]:
+    """One thread, and all random numbers from the seed."""
+    threads = torch.get_num_threads()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed % 2**63)
         torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
         try:
-            yield torch.device("cuda" if cuda else "cpu")
+            yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(strict)
-
-
-def train(module: nn.Module, problem: Problem, recipe: Recipe, device: torch.device) -> nn.Module:
-    """The network of the best epoch on the validation part (the last where nothing regularises), on the processor.
-
-    Raises:
-        ModelError: the loss is not finite, or no epoch was asked for.
-    """
-    module = module.to(device)
-    kept = copy.deepcopy(module) if recipe.average else module
-    optimiser = torch.optim.AdamW(
-        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.penalty * problem.regularise
-    )
-    order = torch.Generator().manual_seed(problem.seed % 2**63)
-    targets = torch.from_numpy(problem.targets.astype(np.float32)).to(device)
-    batch = min(_BATCH, len(targets))
-    best, best_loss, waited, steps = None, np.inf, 0, 0
-    loss = torch.zeros(())
-    for epoch in range(problem.epochs):
-        module.train()
-        shuffled = torch.randperm(len(targets), generator=order)
-        for rows in shuffled.split(batch):
-            if len(rows) * 2 <= batch:
-                continue  # a last batch that is much smaller than the others pulls too hard
-            loss = recipe.loss(module, _batch(problem.inputs, rows, device), targets[rows.to(device)])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), _GRADIENT_LIMIT)
-            optimiser.step()
-            steps += 1
-            if recipe.average:
-                _average(kept, module, min(recipe.average, steps / (steps + 10)))
-        held = problem.regularise > 0.0
-        found = _validate(kept, problem, recipe, device) if held else float(loss.detach())
-        problem.progress(recipe.name, (epoch + 1) / problem.epochs)
-        if not np.isfinite(found):
-            raise ModelError(f"{recipe.name}: training diverged at epoch {epoch + 1}; look at the training data")
-        if not held or found < best_loss - 1e-6:
-            best_loss, waited = found, 0
-            best = {name: tensor.clone() for name, tensor in kept.state_dict().items()} if held else {}
-        else:
-            waited += 1
-            if waited >= recipe.patience:
-                break
-    problem.progress(recipe.name, 1.0)
-    if best is None:
-        raise ModelError(f"{recipe.name}: no epoch was trained; ask for at least one")
-    if best:
-        kept.load_state_dict(best)
-    return kept.to("cpu").eval()
 
 
 def flat(inputs: Floats) -> Floats:
@@ -243,32 +166,6 @@ def _anonymous(model: object) -> None:
 def _shape(problem: Problem) -> tuple[int, int]:
     """Window and features of a problem's inputs."""
     return (1, problem.inputs.shape[1]) if problem.inputs.ndim == 2 else problem.inputs.shape[1:]  # pyright: ignore[reportReturnType]
-
-
-def _batch(inputs: Floats, rows: Tensor | slice, device: torch.device) -> Tensor:
-    """Some rows: windows share memory until here, so that history is held once whatever the window."""
-    chosen = inputs[rows if isinstance(rows, slice) else rows.numpy()]
-    return torch.from_numpy(flat(chosen).astype(np.float32)).to(device)
-
-
-def _average(kept: nn.Module, module: nn.Module, share: float) -> None:
-    with torch.no_grad():
-        for old, new in zip(kept.parameters(), module.parameters(), strict=True):
-            old.lerp_(new, 1.0 - share)
-
-
-def _validate(module: nn.Module, problem: Problem, recipe: Recipe, device: torch.device) -> float:
-    module.eval()
-    total = 0.0
-    n = len(problem.validation_inputs)
-    with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(problem.seed % 2**63)  # the same noise at every look
-        for start in [*range(0, n, _ROWS_A_TIME)] * recipe.passes:
-            part = slice(start, start + _ROWS_A_TIME)
-            targets = torch.from_numpy(problem.validation_targets[part].astype(np.float32)).to(device)
-            loss = recipe.loss(module, _batch(problem.validation_inputs, part, device), targets)
-            total += float(loss) * len(targets)
-    return total / (n * recipe.passes)
 
 
 def _compare(name: str, form: Onnx, module: nn.Module) -> None:

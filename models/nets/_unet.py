@@ -40,6 +40,8 @@ class StepEmbedding(nn.Module):
 class Residual(nn.Module):
     """Convolution, group normalisation and SiLU, twice, with what is told added between, beside a straight way."""
 
+    recomputable = True
+
     def __init__(self, before: int, after: int, told: int) -> None:
         super().__init__()
         self.first = nn.Conv1d(before, after, 3, padding=1)
@@ -58,9 +60,11 @@ class Attention(nn.Module):
     """Every slot looks at every other (scaled dot-product attention, four heads)."""
 
     heads = 4
+    recomputable = True
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.head = width // self.heads
         self.norm = nn.GroupNorm(_GROUPS, width)
         self.asked = nn.Conv1d(width, 3 * width, 1)
         self.out = nn.Conv1d(width, width, 1)

@@ -16,6 +16,8 @@ from models.nets._sequence import WINDOW, Sequence
 if TYPE_CHECKING:
     from torch import nn
 
+    from models.train.engine.planning import Prepared
+
 WIDTH = 16
 DILATIONS = (1, 2, 5)
 
@@ -31,6 +33,13 @@ class TemporalUnet(Sequence):
         from models.nets._denoise import fit_diffusion
 
         return fit_diffusion(problem, self.name, encoder, WIDTH)
+
+    def plan(self, problem: Problem) -> "Prepared":
+        """What the training of `fit` would do on this machine, and why."""
+        require(self)
+        from models.nets._denoise import plan_diffusion
+
+        return plan_diffusion(problem, self.name, encoder, WIDTH)
 
 
 def encoder(features: int, regularise: float) -> "nn.Module":

@@ -23,11 +23,13 @@ from models.diffusion import ddim, ddpm, schedule_of  # noqa: E402
 from models.forms import restore, traits  # noqa: E402
 from models.forms._session import Session  # noqa: E402
 from models.nets import _denoise, _torch, _unet, architectures  # noqa: E402
-from models.nets._torch import Recipe, exported, graph_of, repeatable, train, weights_of  # noqa: E402
+from models.nets._torch import exported, graph_of, repeatable, weights_of  # noqa: E402
 from models.random_walk import to_prices  # noqa: E402
 from models.registry import Loaded, Registry  # noqa: E402
 from models.serve import Service  # noqa: E402
 from models.train.data import rows_of  # noqa: E402
+from models.train.engine.loop import learn  # noqa: E402
+from models.train.engine.recipe import Recipe  # noqa: E402
 from tests.harness.markets import HORIZONS, request_at  # noqa: E402
 from tests.harness.trained import BARS, TRAIN, trained  # noqa: E402
 
@@ -95,10 +97,10 @@ def test_a_network_sees_the_oldest_bar_of_its_window(name):
 def diffused(targets, epochs):
     """A denoiser of what these outcomes are, with a context that says nothing."""
     task = problem(np.zeros((len(targets), 1)), targets, epochs=epochs)
-    with repeatable(0) as device:
+    with repeatable(0):
         module = _unet.Diffuser(torch.nn.Linear(1, 4), _unet.TemporalUnet(targets.shape[1], 4))
-        recipe = Recipe(name="diffused", loss=_denoise.velocity_loss(device), average=0.99, patience=epochs)
-        module = train(module, task, recipe, device)
+        recipe = Recipe(name="diffused", loss=_denoise.velocity_loss(), average=0.99, patience=epochs)
+        module = learn(module, task, recipe)
 
     def predict(noisy, step):
         with torch.no_grad():
