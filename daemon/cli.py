@@ -11,6 +11,7 @@ from bus.errors import ConfigError, TradingError
 from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, proof, records, trading
 from daemon.commands import forecast as forecasting
 from daemon.commands import risk as limits
+from daemon.commands import train as training
 from daemon.commands import validate as validation
 from daemon.commands.common import EXIT_FAILED
 
@@ -44,7 +45,7 @@ def cli() -> None:
 for command in (
     trading.paper,
     trading.run_command,
-    trading.train,
+    training.train,
     trading.infer,
     forecasting.forecast,
     validation.validate,

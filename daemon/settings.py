@@ -16,6 +16,7 @@ from adapters.notify.channels.webhook import Settings as WebhookSettings
 from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
 from models.defaults import ARCHITECTURES
+from models.learning import Learning
 from models.signing import Trust
 from risk.alerts import AlertSettings, check_off
 from risk.alerts.cost import CostPolicy
@@ -364,6 +365,7 @@ class Config(Section, frozen=True, kw_only=True):
     sizing: SizingSettings = SizingSettings()
     risk: Policy = Policy()
     models: ModelsSection = ModelsSection()
+    training: Learning = Learning()
     swap: SwapPolicy = SwapPolicy()
     bus: BusSection = BusSection()
     store: StoreSection = StoreSection()

@@ -7,8 +7,10 @@ Run as ``python -m daemon.training STATE SEED`` with the configuration as JSON o
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
@@ -21,9 +23,15 @@ from daemon.config import Config
 from daemon.marketdata import MarketData, SymbolData
 from daemon.progress import progress_bar
 from daemon.state import State
+from daemon.trainingreport import write_report
+from daemon.trainingrun import TrainingRun
 from models.admission import Budget, Situation, examine_all
 from models.client import choosing
+from models.learning import UNATTENDED
 from models.registry import Loaded, Registry, Release
+
+if TYPE_CHECKING:
+    from models.train.engine.choices import Choice
 
 OnProgress = Callable[[str, float], None]
 
@@ -116,6 +124,7 @@ def train(
     seed: int,
     on_progress: OnProgress | None = None,
     stage: bool = False,
+    run: TrainingRun | None = None,
 ) -> list[Release]:
     """Train, calibrate and publish the configured models for every symbol.
 
@@ -126,6 +135,10 @@ def train(
         seed: equal seeds give equal models.
         on_progress: called with a label and a share of 0 to 1.
         stage: publish beside what is in force.
+        run: keeps what the training needs to go on, hears wishes and is told; None = nothing is kept.
+
+    Raises:
+        TrainingStopped: the run was asked to stop; nothing was published.
     """
     from models.train import fit_defaults  # scikit-learn: nothing but training loads it
 
@@ -143,9 +156,96 @@ def train(
             seed=seed,
             progress=progress,
             names=config.models.architectures,
+            learning=config.training,
+            jobs=partial(run.job, symbol.symbol) if run is not None else lambda _name: UNATTENDED,
         )
-        releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active, stage=stage))
+        if run is None or run.writes:
+            releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active, stage=stage))
     return releases
+
+
+def plans_of(config: Config, data: MarketData) -> "dict[str, list[Choice]]":
+    """What `train` would do on this machine, by symbol and network."""
+    from models.train.plans import plans
+
+    return {
+        f"{symbol.symbol} {name}": lines
+        for symbol in data.symbols
+        for name, lines in plans(
+            symbol.train(data.split),
+            symbol.calibrate(data.split),
+            horizons=config.forecast.horizons,
+            seed=config.models.seed,
+            names=config.models.architectures,
+            learning=config.training,
+        ).items()
+    }
+
+
+def train_in_a_run(
+    state: State, config: Config, data: MarketData, run: TrainingRun, *, console: Console, quiet: bool, stage: bool
+) -> list[Release]:
+    """`train` with a run's folder and a live line of figures; the page is written however it ends.
+
+    Raises:
+        ConfigError: the run belongs to another process, or was begun with other settings.
+        TrainingStopped: it was asked to stop; the same command continues it.
+    """
+    with run.held(config):
+        try:
+            with progress_bar("training", console, hidden=quiet) as shown:
+                live = Live(shown)
+                run.hears = live.told
+                releases = train(
+                    state, config, data, seed=config.models.seed, on_progress=live.progress, stage=stage, run=run
+                )
+            run.finish()
+        except BaseException as error:
+            run.note(f"ended: {error or type(error).__name__}")
+            raise
+        finally:
+            if run.writes:
+                write_report(run.folder)
+    return releases
+
+
+class Live:
+    """One line of figures beside the bar."""
+
+    def __init__(self, show: OnProgress) -> None:
+        self._show = show
+        self._label, self._share, self._figures = "", 0.0, ""
+
+    def progress(self, label: str, share: float) -> None:
+        """A stage and the share of everything that is done."""
+        if label != self._label:
+            self._label, self._figures = label, ""
+        self._share = share
+        self._show(f"{self._label} {self._figures}".rstrip(), self._share)
+
+    def told(self, record: Mapping[str, Any]) -> None:
+        """Figures of a step or an epoch."""
+        if record.get("kind") not in {"step", "epoch"}:
+            return
+        words = [f"epoch {record['epoch']}/{record['epochs']} step {record['step']:,}"]
+        words += [
+            form.format(record[name])
+            for name, form in (
+                ("loss", "loss {:.4f}"),
+                ("train_loss", "loss {:.4f}"),
+                ("validation_loss", "validation {:.4f}"),
+                ("rate", "rate {:.2g}"),
+                ("samples_per_s", "{:,.0f} samples/s"),
+                ("left_s", "{:,.0f} s left"),
+                ("gpu_pct", "gpu {:.0f} %"),
+                ("memory_mb", "{:,.0f} MiB"),
+                ("gpu_c", "{:.0f} °C"),
+                ("gpu_w", "{:.0f} W"),
+            )
+            if name in record
+        ]
+        self._figures = " ".join(words)
+        self._show(f"{self._label} {self._figures}".lstrip(), self._share)
 
 
 def train_with_bar(

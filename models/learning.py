@@ -5,6 +5,7 @@ to the machine; `models.train.engine.choices` makes it, and says why in one line
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -101,7 +102,7 @@ DEFAULT = Learning()
 
 
 class TrainingStopped(TradingError):
-    """Training was told to stop and has saved where it was."""
+    """Training was told to stop. What it says tells whether it can go on."""
 
 
 Command = Literal["pause", "resume", "stop", "save"]
@@ -120,12 +121,20 @@ class Job(Protocol):
         """One line for the log."""
         ...
 
+    def runs_on(self, facts: Mapping[str, str]) -> None:
+        """What the training runs on, for the record."""
+        ...
+
     def tell(self, record: Mapping[str, Any]) -> None:
         """Figures of a step or an epoch; `kind` says which."""
         ...
 
     def wish(self) -> Command | None:
         """What was asked for since the last call, if anything. Called between any two steps; costs next to nothing."""
+        ...
+
+    def listening(self) -> AbstractContextManager[object]:
+        """While this lasts `wish` is called between steps, so that a wish may wait for the next one."""
         ...
 
 
@@ -137,12 +146,19 @@ class Unattended:
     def note(self, line: str) -> None:
         """Nobody reads it."""
 
+    def runs_on(self, facts: Mapping[str, str]) -> None:
+        """Nobody records it."""
+
     def tell(self, record: Mapping[str, Any]) -> None:
         """Nobody is told."""
 
     def wish(self) -> Command | None:
         """Nobody asks for anything."""
         return None
+
+    def listening(self) -> AbstractContextManager[object]:
+        """Nobody is waiting."""
+        return nullcontext()
 
 
 UNATTENDED = Unattended()

@@ -1,4 +1,4 @@
-"""Commands that trade, train and answer: paper, train, infer; and the operator's: halt, flatten, resume."""
+"""Commands that trade and answer: paper, run, infer; and the operator's: halt, flatten, resume."""
 
 import asyncio
 import getpass
@@ -176,72 +176,6 @@ def run_command(
         emit(summary)
     else:
         print_conclusion(summary, console)
-    return 0
-
-
-@click.command()
-@click.option(
-    "--data", "path", type=click.Path(path_type=Path, exists=True), help="Market data as for `plimsoll paper`."
-)
-@click.option(
-    "--symbol", "symbols", multiple=True, metavar="PAIR", help="Only this symbol; may be given several times."
-)
-@click.option("--clock", metavar="ZONE", help="Clock of the data's timestamps.")
-@click.option("--seed", type=int, help="Equal seeds give equal models.")
-@click.option(
-    "--model",
-    "architectures",
-    multiple=True,
-    metavar="NAME",
-    help="What to train; may be given several times. See `plimsoll models architectures`.",
-)
-@click.option("--stage", is_flag=True, help="Publish beside what is in force, for a running daemon to try.")
-@with_settings
-def train(
-    settings: Settings,
-    *,
-    path: Path | None,
-    symbols: tuple[str, ...],
-    clock: str | None,
-    seed: int | None,
-    architectures: tuple[str, ...],
-    stage: bool,
-) -> int:
-    """Train, calibrate and publish models: the default ones, or those that are named.
-
-    The first 60 % of the bars are learnt from, the next 20 % calibrate the intervals, the rest is never looked at;
-    of very long histories, the newest 250,000 and 50,000 bars of these parts. Publishing is atomic; the last five
-    releases are kept. A running daemon lets the new models in beside those that trade and compares them
-    (`plimsoll models list`); a new run begins with them, unless --stage leaves in force what is.
-    """
-    from daemon.app import load_data
-    from daemon.training import train_with_bar
-
-    loaded = settings.load(
-        data__path=None if path is None else str(path.resolve()),
-        data__symbols=tuple(symbol.upper() for symbol in symbols),
-        data__clock=clock,
-        models__seed=seed,
-        models__architectures=architectures,
-    )
-    where = settings.open_state()
-    where.create()
-    console = console_for(stderr=True)
-    releases = train_with_bar(
-        where,
-        loaded,
-        load_data(loaded),
-        seed=loaded.models.seed,
-        console=console,
-        quiet=settings.as_json,
-        stage=stage,
-    )
-    if settings.as_json:
-        emit({"releases": releases})
-    else:
-        for release in releases:
-            word = "is staged" if stage and release.number > 1 else "trades"
-            click.echo(f"published {', '.join(release.models)}; {release.active} {word}")
     return 0
 
 

@@ -24,6 +24,7 @@ from models.defaults import ARCHITECTURES
 from models.diversity import Membership
 from models.ensembles import Ensemble, ensembles
 from models.forward import Pipeline
+from models.learning import DEFAULT, UNATTENDED, Job, Learning
 from models.nets import architectures, known
 from models.revision import revision
 from models.scalers import Scaler
@@ -35,6 +36,9 @@ from models.train.data import LABEL_LIMIT, Rows, Split, data_sha256, split
 from models.train.detector import fit_detector
 from models.train.summary import summarise
 from models.train.watch import fit_state
+
+Jobs = Callable[[str], Job]
+"""Gives the job of a network by its name."""
 
 _GOLDEN_ROWS = 8
 _CHUNK = 4096
@@ -77,6 +81,8 @@ def fit_defaults(
     feature_names: Sequence[str] | None = None,
     scaler: scalers.Kind = "standard",
     cache: FeatureCache | None = None,
+    learning: Learning = DEFAULT,
+    jobs: Jobs = lambda _name: UNATTENDED,
 ) -> Trained:
     """Train architectures of `models.nets`, and ensembles of the forecasters among them (`models.ensembles`).
 
@@ -93,6 +99,8 @@ def fit_defaults(
             = each what it wants (`Demands`), which is `features.DEFAULT` where it wants nothing else.
         scaler: how features are scaled; fitted on the fit part alone.
         cache: keeps features from one training to the next.
+        learning: how networks learn that are trained with torch.
+        jobs: where each of those keeps what it needs to go on, whom it tells, and whom it obeys.
 
     Raises:
         DataError: too few bars, series that do not fit together, or a feature that needs what they do not carry.
@@ -119,7 +127,12 @@ def fit_defaults(
         ways = [way for name, way in ensembles().items() if name in names]
         nets = architectures([name for name in names if name in known()])
         told = progress or no_progress
-        made = _fit_defaults(train, nets, ways, parts_for, manifest, scaler, told)
+
+        def fit(net: Net, parts: Split) -> Pipeline:
+            return fit_forecaster(net, parts, seed=seed, scaler=scaler, progress=told, learning=learning,
+                                  job=jobs(net.name))  # fmt: skip
+
+        made = _fit_defaults(train, nets, ways, parts_for, manifest, fit, told)
         watchers = [state for name, state in states().items() if name in names]
         seen = tuple(fit_state(state, from_series(train), manifest, told) for state in watchers)
         return dataclasses.replace(made, artifacts=made.artifacts + seen)
@@ -131,7 +144,7 @@ def _fit_defaults(
     ways: Sequence[Ensemble],
     parts_for: Callable[[Demands], tuple[tuple[str, ...], Split]],
     manifest: Manifest,
-    kind: scalers.Kind,
+    fit: Callable[[Net, Split], Pipeline],
     told: Progress,
 ) -> Trained:
     horizons = manifest.horizons
@@ -169,7 +182,7 @@ def _fit_defaults(
             artifacts.append(fit_detector(net, from_series(train), manifest, told))
             continue
         chosen, parts = parts_for(demands_of(net))
-        pipeline = fit_forecaster(net, parts, seed=manifest.seed, scaler=kind, progress=told)
+        pipeline = fit(net, parts)
         members.append(Candidate(name=net.name, names=chosen, pipeline=pipeline))
         judge(members[-1], parts)
     for way in ways:
@@ -181,22 +194,42 @@ def _fit_defaults(
 
 
 def fit_forecaster(
-    net: Net, parts: Split, *, seed: int, scaler: scalers.Kind = "standard", progress: Progress = no_progress
+    net: Net,
+    parts: Split,
+    *,
+    seed: int,
+    scaler: scalers.Kind = "standard",
+    progress: Progress = no_progress,
+    learning: Learning = DEFAULT,
+    job: Job = UNATTENDED,
 ) -> Pipeline:
     """Train one forecaster: scaler from the fit part alone, labels limited, stopped by the validation part."""
+    scaling, problem = problem_of(parts, seed=seed, scaler=scaler, progress=progress, learning=learning, job=job)
+    return Pipeline(scaler=scaling, net=net.fit(problem), window=parts.fit.window)
+
+
+def problem_of(
+    parts: Split,
+    *,
+    seed: int,
+    scaler: scalers.Kind = "standard",
+    progress: Progress = no_progress,
+    learning: Learning = DEFAULT,
+    job: Job = UNATTENDED,
+) -> tuple[scalers.AnyScaler, Problem]:
+    """What a forecaster is to learn from parts, and what its inputs were scaled by."""
     scaling = scalers.fit(scaler, parts.fit.features)
     window = parts.fit.window
-    trained = net.fit(
-        Problem(
-            inputs=stacked(scaling(parts.fit.features), window),
-            targets=np.clip(parts.fit.labels, -LABEL_LIMIT, LABEL_LIMIT),
-            validation_inputs=stacked(scaling(parts.validation.features), window),
-            validation_targets=np.clip(parts.validation.labels, -LABEL_LIMIT, LABEL_LIMIT),
-            seed=seed,
-            progress=progress,
-        )
+    return scaling, Problem(
+        inputs=stacked(scaling(parts.fit.features), window),
+        targets=np.clip(parts.fit.labels, -LABEL_LIMIT, LABEL_LIMIT),
+        validation_inputs=stacked(scaling(parts.validation.features), window),
+        validation_targets=np.clip(parts.validation.labels, -LABEL_LIMIT, LABEL_LIMIT),
+        seed=seed,
+        progress=progress,
+        learning=learning,
+        job=job,
     )
-    return Pipeline(scaler=scaling, net=trained, window=window)
 
 
 def answers(pipeline: Pipeline, rows: Rows) -> tuple[Floats, Floats | None]:

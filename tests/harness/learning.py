@@ -1,5 +1,7 @@
 """Small problems and small networks for tests of the training engine, and a job that remembers."""
 
+import contextlib
+
 import numpy as np
 
 from models.contract import Problem
@@ -16,12 +18,18 @@ class Remembering:
     def note(self, line):
         self.lines.append(line)
 
+    def runs_on(self, facts):
+        self.facts = facts
+
     def tell(self, record):
         self.told.append(record)
 
     def wish(self):
         self.asked += 1
         return self.wishes.get(self.asked)
+
+    def listening(self):
+        return contextlib.nullcontext()
 
     def said(self, word):
         return [line for line in self.lines if word in line]

@@ -3,8 +3,8 @@
 """What a training needs to go on, on disk: tensors as safetensors, everything else as JSON. No pickle.
 
 Theory of operation. A checkpoint is two files of one name. The tensors are written first, under another name, flushed
-to the disk and renamed; then the JSON, which holds their sha256, likewise. So a checkpoint is there once its JSON is,
-whole, and a crash or a full disk leaves the ones before as they were. On the way back the newest is read; where its
+to the disk and renamed; then the JSON, which holds the sha256 of both, likewise. So a checkpoint is there once its JSON
+is, whole, and a crash or a full disk leaves the ones before as they were. On the way back the newest is read; where its
 hash, its JSON or its arrays are not sound, that is said in one line, and the one before is read. A checkpoint carries
 the fingerprint of what was learnt from and how: another training's is not taken for this one's.
 
@@ -37,7 +37,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         schema: of this struct.
         fingerprint: of the training.
-        sha256: of the tensors' file.
+        sha256: of the tensors' file and the state.
         state: numbers and words by name.
     """
 
@@ -67,9 +67,7 @@ class Checkpoints:
             ModelError: the disk did not take it; what was there before still is.
         """
         data = save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()})
-        record = Record(
-            schema=SCHEMA, fingerprint=self._fingerprint, sha256=hashlib.sha256(data).hexdigest(), state=state
-        )
+        record = Record(schema=SCHEMA, fingerprint=self._fingerprint, sha256=_sha256(data, state), state=state)
         paths = [self._folder / f"{name}{suffix}" for suffix in (".safetensors", ".json")]
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -112,8 +110,8 @@ class Checkpoints:
             return self._unsound(path, str(error))
         if record.schema != SCHEMA or record.fingerprint != self._fingerprint:
             return self._unsound(path, "it is of another training: other data, settings or seed", "not used")
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            return self._unsound(path, "its tensors are not those that were written (sha256)")
+        if _sha256(data, record.state) != record.sha256:
+            return self._unsound(path, "it is not what was written (sha256)")
         try:
             return load(data), record.state
         except (SafetensorError, ValueError) as error:
@@ -121,6 +119,10 @@ class Checkpoints:
 
     def _unsound(self, path: Path, why: str, word: str = "damaged") -> None:
         self._note(f"checkpoint {path.stem} is {word}: {why}; the one before is tried")
+
+
+def _sha256(data: bytes, state: dict[str, Any]) -> str:
+    return hashlib.sha256(data + msgspec.json.encode(state)).hexdigest()
 
 
 def write(path: Path, data: bytes) -> None:

@@ -71,6 +71,7 @@ def learn(module: nn.Module, problem: Problem, recipe: Recipe, *, more: tuple[Ca
     device, _ = machine.look(problem.learning, workers.expected().local_rank)
     here = workers.join(device)
     if here.first:
+        problem.job.runs_on(machine.environment())
         for line in prepared.choices.lines:
             problem.job.note(f"{recipe.name}: {line}")
     with machine.set_up(prepared.choices, device), watch.device(device) as figures:
@@ -142,7 +143,7 @@ class _Training:
             callbacks.Levelling(),
             *more,
         )
-        with _recomputed(self.module, self.prepared.choices.checkpointing):
+        with _recomputed(self.module, self.prepared.choices.checkpointing), self.problem.job.listening():
             while self.state.epoch < self.state.epochs and not self.state.ended:
                 self._epoch(watching)
         if not self.state.best_epoch:

@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
     told = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
     }

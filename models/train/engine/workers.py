@@ -105,7 +105,10 @@ def join(device: torch.device) -> Workers:
     if here.world > 1 and not torch.distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" and torch.cuda.device_count() >= here.world else "gloo"
         try:
-            torch.distributed.init_process_group(backend, timeout=_PATIENCE)
+            store, rank, world = next(torch.distributed.rendezvous("env://", here.rank, here.world, timeout=_PATIENCE))
+            # torchrun keeps one store for all attempts, and addresses of processes that are gone lie in it
+            store = torch.distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+            torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the {here.world} processes cannot meet: {error}; start them with torchrun") from error
     return here

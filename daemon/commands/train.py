@@ -1,0 +1,164 @@
+"""`plimsoll train`: train and publish, or say what that would do; and control what trains."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from daemon.commands.common import Settings, console_for, emit, with_settings
+from models.learning import COMMANDS, Command, TrainingStopped
+
+_STOPPED = 130
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--data", "path", type=click.Path(path_type=Path, exists=True), help="Market data as for `plimsoll paper`."
+)
+@click.option(
+    "--symbol", "symbols", multiple=True, metavar="PAIR", help="Only this symbol; may be given several times."
+)
+@click.option("--clock", metavar="ZONE", help="Clock of the data's timestamps.")
+@click.option("--seed", type=int, help="Equal seeds give equal models.")
+@click.option(
+    "--model",
+    "architectures",
+    multiple=True,
+    metavar="NAME",
+    help="What to train; may be given several times. See `plimsoll models architectures`.",
+)
+@click.option("--stage", is_flag=True, help="Publish beside what is in force, for a running daemon to try.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["fast", "balanced", "accurate"]),
+    help="How the networks of PyTorch are trained.  [default: training.strategy]",
+)
+@click.option("--dry-run", is_flag=True, help="Tell the plan, every choice with its reason, and stop there.")
+@click.option("--run", "run_name", metavar="NAME", help="The training run to begin or continue.")
+@click.option("--new", is_flag=True, help="Begin a new run even where an unfinished one could be continued.")
+@with_settings
+def train(
+    settings: Settings,
+    *,
+    path: Path | None,
+    symbols: tuple[str, ...],
+    clock: str | None,
+    seed: int | None,
+    architectures: tuple[str, ...],
+    stage: bool,
+    strategy: str | None,
+    dry_run: bool,
+    run_name: str | None,
+    new: bool,
+) -> int:
+    """Train, calibrate and publish models: the default ones, or those that are named.
+
+    The first 60 % of the bars are learnt from, the next 20 % calibrate the intervals, the rest is never looked at;
+    of very long histories, the newest 250,000 and 50,000 bars of these parts. Publishing is atomic; the last five
+    releases are kept. A running daemon lets the new models in beside those that trade and compares them
+    (`plimsoll models list`); a new run begins with them, unless --stage leaves in force what is.
+
+    What is found on the machine decides how the networks of PyTorch are trained; [training] in the configuration
+    overrules it. Ctrl-C and SIGTERM save and stop, SIGUSR1 saves, SIGUSR2 pauses and goes on; the same command
+    continues a run that was not finished. Under torchrun several processes train together; name the run with --run.
+
+    \b
+    Examples:
+      plimsoll train --data hours --symbol EURUSD
+      plimsoll train --model tcn --model gru --strategy accurate --dry-run
+      torchrun --nproc-per-node 2 .venv/bin/plimsoll train --model tcn --run nightly
+      plimsoll train control 0001 pause
+    """  # noqa: D301 (click keeps the lines of a paragraph that begins so)
+    if click.get_current_context().invoked_subcommand is not None:
+        return 0
+    from daemon.app import load_data
+
+    loaded = settings.load(
+        data__path=None if path is None else str(path.resolve()),
+        data__symbols=tuple(symbol.upper() for symbol in symbols),
+        data__clock=clock,
+        models__seed=seed,
+        models__architectures=architectures,
+        training__strategy=strategy,
+    )
+    data = load_data(loaded)
+    if dry_run:
+        return _plan(settings, loaded, data)
+    from daemon.training import train_in_a_run
+    from daemon.trainingrun import choose
+
+    where = settings.open_state()
+    where.create()
+    rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    run = choose(where.folder / "training", loaded, run_name, new=new, rank=rank, world=world)
+    try:
+        releases = train_in_a_run(
+            where, loaded, data, run, console=console_for(stderr=True), quiet=settings.as_json or rank > 0, stage=stage
+        )
+    except TrainingStopped as stopped:
+        click.echo(f"stopped: {stopped}", err=True)
+        return _STOPPED
+    if settings.as_json and rank == 0:
+        emit({"releases": releases, "run": run.name, "report": str(run.folder / "report.html")})
+    elif rank == 0:
+        for release in releases:
+            word = "is staged" if stage and release.number > 1 else "trades"
+            click.echo(f"published {', '.join(release.models)}; {release.active} {word}")
+        click.echo(f"training run {run.name}: {run.folder / 'report.html'}")
+    return 0
+
+
+def _plan(settings: Settings, config: Any, data: Any) -> int:
+    from daemon.training import plans_of
+    from models.train.engine.choices import table
+
+    told = plans_of(config, data)
+    if settings.as_json:
+        emit({"plans": {key: [_fields(line) for line in lines] for key, lines in told.items()}})
+        return 0
+    for key, lines in told.items():
+        click.echo(f"{key}\n{table(lines)}\n")
+    click.echo("nothing was trained; leave --dry-run out to begin")
+    return 0
+
+
+def _fields(line: Any) -> dict[str, str]:
+    return msgspec.to_builtins({"what": line.what, "runs": line.runs, "why": line.why})
+
+
+@train.command("control")
+@click.argument("run_name", metavar="RUN")
+@click.argument("command", type=click.Choice(list(COMMANDS)))
+@with_settings
+def control(settings: Settings, run_name: str, command: Command) -> int:
+    """Pause, resume, stop or save a training run that is running. It obeys between two steps.
+
+    `stop` saves first; the command that began the run continues it.
+    """
+    from daemon.trainingrun import named
+
+    run = named(settings.open_state().folder / "training", run_name)
+    run.ask(command)
+    if settings.as_json:
+        emit({"run": run.name, "asked": command})
+    else:
+        click.echo(f"training run {run.name} is asked to {command}")
+    return 0
+
+
+@train.command("report")
+@click.argument("run_name", metavar="RUN")
+@with_settings
+def report(settings: Settings, run_name: str) -> int:
+    """Write the page of a training run again, also of one that still runs."""
+    from daemon.trainingreport import write_report
+    from daemon.trainingrun import named
+
+    path = write_report(named(settings.open_state().folder / "training", run_name).folder)
+    if settings.as_json:
+        emit({"report": str(path)})
+    else:
+        click.echo(str(path))
+    return 0
