@@ -52,7 +52,7 @@ def fit_diffusion(problem: Problem, name: str, encoder: Callable[[int, float], n
     m, size = problem.targets.shape[1], int(np.prod(problem.inputs.shape[1:]))
     unit = np.maximum(problem.targets.std(axis=0), _LEAST_UNIT)
     with _torch.repeatable(problem.seed):
-        module = Diffuser(encoder(features, problem.regularise), TemporalUnet(m, context))
+        module = diffuser(encoder(features, problem.regularise), m, context)
         module = learn(module, _in_units(problem, unit), denoising(name))
         graphs = _graphs(encoder, features, m, context, size)
         parts: list[nn.Module] = [module.encoder, module.denoiser]  # pyright: ignore[reportAssignmentType]
@@ -82,9 +82,7 @@ def plan_diffusion(
 ) -> planning.Prepared:
     """What `fit_diffusion` would do, and how long its training would take."""
     with _torch.repeatable(problem.seed):
-        module = Diffuser(
-            encoder(problem.inputs.shape[-1], problem.regularise), TemporalUnet(problem.targets.shape[1], context)
-        )
+        module = diffuser(encoder(problem.inputs.shape[-1], problem.regularise), problem.targets.shape[1], context)
         return planning.prepare(module, problem, denoising(name), measure=True)
 
 
@@ -93,24 +91,20 @@ def denoising(name: str) -> Recipe:
     return Recipe(name=name, loss=velocity_loss(), average=0.99, passes=2)
 
 
+def diffuser(encoder: nn.Module, outcomes: int, context: int) -> Diffuser:
+    """Encoder and denoiser, with the schedule that they are trained on."""
+    return Diffuser(encoder, TemporalUnet(outcomes, context), schedule_of(SHAPE, TRAINED_STEPS))
+
+
 def velocity_loss() -> Loss:
     """Mean square of what is missing of the velocity, each row at several random steps."""
-    schedule = schedule_of(SHAPE, TRAINED_STEPS)
-
-    @lru_cache(maxsize=4)
-    def tables(device: torch.device) -> tuple[Tensor, Tensor]:
-        return (
-            torch.tensor(schedule.signal, dtype=torch.float32, device=device),
-            torch.tensor(schedule.noise, dtype=torch.float32, device=device),
-        )
 
     def loss(module: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         device = inputs.device
-        signal, noise = tables(device)
         context = module.encoder(inputs).repeat_interleave(_LOOKS, dim=0)  # pyright: ignore[reportCallIssue]
         data = targets.repeat_interleave(_LOOKS, dim=0)
         drawn = torch.randint(TRAINED_STEPS, (len(data),), device=device)
-        a, s = signal[drawn][:, None], noise[drawn][:, None]
+        a, s = module.signal[drawn][:, None], module.noise[drawn][:, None]  # pyright: ignore[reportIndexIssue, reportArgumentType]
         added = torch.randn_like(data)
         told = module.denoiser(a * data + s * added, (drawn + 1).float(), context)  # pyright: ignore[reportCallIssue]
         return ((told - (a * added - s * data)) ** 2).mean()

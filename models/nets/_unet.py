@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from models.diffusion import Schedule
 from models.nets import _blocks
 
 WIDTHS = (16, 32)
@@ -143,8 +144,10 @@ class Encoder(nn.Module):
 
 
 class Diffuser(nn.Module):
-    """Encoder and denoiser, trained together."""
+    """Encoder and denoiser, trained together; the schedule goes where they go, and is no weight."""
 
-    def __init__(self, encoder: nn.Module, denoiser: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, denoiser: nn.Module, schedule: Schedule) -> None:
         super().__init__()
         self.encoder, self.denoiser = encoder, denoiser
+        self.register_buffer("signal", torch.tensor(schedule.signal, dtype=torch.float32), persistent=False)
+        self.register_buffer("noise", torch.tensor(schedule.noise, dtype=torch.float32), persistent=False)

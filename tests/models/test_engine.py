@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (`make torch
 from torch import nn  # noqa: E402
 
 from bus.errors import ConfigError, ModelError  # noqa: E402
-from models.nets import _blocks, _denoise, _unet  # noqa: E402
+from models.nets import _blocks, _denoise  # noqa: E402
 from models.nets._torch import repeatable  # noqa: E402
 from models.train.engine import memory, optimizers, step  # noqa: E402
 from models.train.engine.augment import Augment  # noqa: E402
@@ -296,7 +296,7 @@ def test_the_diffusion_network_learns_the_same_in_pieces_kept_or_computed_again(
     recipe = Recipe(name="unet", loss=_denoise.velocity_loss(), average=0.99, batch=64)
 
     def make():
-        return _unet.Diffuser(nn.Linear(18, 4), _unet.TemporalUnet(2, 4))
+        return _denoise.diffuser(nn.Linear(18, 4), 2, 4)
 
     kept, again = (
         trained(problem(epochs=1, checkpointing=way), make=make, recipe=recipe)[1].found for way in ("off", "on")

@@ -22,7 +22,7 @@ from models.contract import Problem, demands_of  # noqa: E402
 from models.diffusion import ddim, ddpm, schedule_of  # noqa: E402
 from models.forms import restore, traits  # noqa: E402
 from models.forms._session import Session  # noqa: E402
-from models.nets import _denoise, _torch, _unet, architectures  # noqa: E402
+from models.nets import _denoise, _torch, architectures  # noqa: E402
 from models.nets._torch import exported, graph_of, repeatable, weights_of  # noqa: E402
 from models.random_walk import to_prices  # noqa: E402
 from models.registry import Loaded, Registry  # noqa: E402
@@ -98,7 +98,7 @@ def diffused(targets, epochs):
     """A denoiser of what these outcomes are, with a context that says nothing."""
     task = problem(np.zeros((len(targets), 1)), targets, epochs=epochs)
     with repeatable(0):
-        module = _unet.Diffuser(torch.nn.Linear(1, 4), _unet.TemporalUnet(targets.shape[1], 4))
+        module = _denoise.diffuser(torch.nn.Linear(1, 4), targets.shape[1], 4)
         recipe = Recipe(name="diffused", loss=_denoise.velocity_loss(), average=0.99, patience=epochs)
         module = learn(module, task, recipe)
 
