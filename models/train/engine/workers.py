@@ -14,11 +14,15 @@ would leave the others waiting for the rest.
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bus.errors import ModelError
+
+_distributed: Any = torch.distributed
+"""The same; its types leave out what it hands on."""
 
 _PATIENCE = timedelta(hours=24)
 """A paused run must not fall apart. A process that dies is noticed at once, by its closed connections."""
@@ -105,9 +109,9 @@ def join(device: torch.device) -> Workers:
     if here.world > 1 and not torch.distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" and torch.cuda.device_count() >= here.world else "gloo"
         try:
-            store, rank, world = next(torch.distributed.rendezvous("env://", here.rank, here.world, timeout=_PATIENCE))
+            store, rank, world = next(_distributed.rendezvous("env://", here.rank, here.world, timeout=_PATIENCE))
             # torchrun keeps one store for all attempts, and addresses of processes that are gone lie in it
-            store = torch.distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+            store = _distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
             torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the {here.world} processes cannot meet: {error}; start them with torchrun") from error
