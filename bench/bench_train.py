@@ -3,8 +3,8 @@
 The naive loop is single precision without compiling, a `DataLoader` that takes a sample at a time, an optimiser that
 goes from weight to weight, `zero_grad` to zeros, and `.item()` at every step. Both make as many steps over the same
 rows, each in its own order; how much sooner the engine is at the naive loop's last validation loss, within 0.2 %, is
-told too. Rows of JSON, one a network; the GPU's part runs where there is a GPU, and says so where there is none. Seconds
-are those of the processor where it alone works, on one thread, so that other work on the machine counts for nothing.
+told too. Rows of JSON, one a network; the GPU's part runs where there is a GPU, and says so where there is none.
+Seconds are those of the processor where it alone works, on one thread: other work on the machine counts for little.
 """
 
 import sys

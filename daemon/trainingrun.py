@@ -110,6 +110,7 @@ class TrainingRun:
         """Everything was published."""
         if self.writes:
             write_durably(self.folder / "finished", b"")
+            self.note("finished")
 
     def note(self, line: str) -> None:
         """One line for the log."""

@@ -212,11 +212,13 @@ def test_out_of_memory_halves_the_pieces_and_loses_nothing(limit):
 
     job = Remembering()
     recipe = Recipe(name="small", loss=greedy, learning_rate=5e-3, batch=64)
-    small_memory, curve = trained(problem(job=job), recipe=recipe)
-    whole, reference = trained(problem())
-    assert close(small_memory, whole)
-    assert len(curve.rates) == len(reference.rates)
-    assert len(job.said("out of memory")) == math.ceil(math.log2(64 / limit))
+    small_memory, curve = trained(problem(job=job), make=lambda: small(0.3), recipe=recipe)
+    halvings = math.ceil(math.log2(64 / limit))
+    # as if it had begun with pieces that small: dropout draws the same numbers
+    from_the_start, reference = trained(problem(accumulation=2**halvings), make=lambda: small(0.3))
+    assert equal(small_memory, from_the_start)
+    assert curve.rates == reference.rates
+    assert len(job.said("out of memory")) == halvings
 
 
 def test_one_row_that_does_not_fit_is_said():
@@ -263,6 +265,38 @@ def test_the_optimiser_gets_the_rate_of_the_schedule(schedule):
     assert curve.rates == pytest.approx(
         [5e-3 * factor(schedule, i / len(curve.rates)) for i in range(len(curve.rates))]
     )
+
+
+def test_only_a_plateau_lowers_the_rate_when_nothing_is_gained():
+    stuck = {"epochs": 8, "min_delta": 0.9, "patience": 99}
+    assert set(trained(problem(**stuck))[1].rates) == {5e-3}
+    falling = trained(problem(schedule="plateau", **stuck))[1].rates
+    assert sorted(set(falling), reverse=True) == [5e-3, 2.5e-3, 1.25e-3]
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_the_engine_is_the_plain_loop():
+    """Written out: shuffled batches, AdamW, clipping, the best epoch on the validation part."""
+    task = problem(n=420, epochs=6)  # an odd last batch of each epoch: 36 of 64 rows
+    flat = [torch.from_numpy(np.ascontiguousarray(each, np.float32)) for each in
+            (task.inputs.reshape(420, -1), task.targets, task.validation_inputs.reshape(100, -1),
+             task.validation_targets)]  # fmt: skip
+    with repeatable(0):
+        module = small()
+        optimizer = torch.optim.AdamW(module.parameters(), lr=5e-3, weight_decay=0.1)
+        order, best, found = torch.Generator().manual_seed(0), None, []
+        for _ in range(6):
+            for rows in torch.randperm(420, generator=order).split(64):
+                optimizer.zero_grad()
+                squares(module, flat[0][rows], flat[1][rows]).backward()
+                nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+                optimizer.step()
+            found.append(float(squares(module, *flat[2:]).detach()))
+            if found[-1] == min(found):
+                best = copy.deepcopy(module.state_dict())
+    weights, curve = trained(task)
+    assert curve.found == pytest.approx(found, rel=1e-4)
+    assert close(weights, best, 1e-4)
 
 
 def test_training_ends_when_gains_are_smaller_than_what_counts_as_one():

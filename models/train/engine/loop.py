@@ -140,7 +140,7 @@ class _Training:
         watching: tuple[Callback, ...] = (
             callbacks.Divergence(),
             callbacks.EarlyStopping(patience, self.learning.min_delta),
-            callbacks.Levelling(),
+            *((callbacks.Levelling(),) if self.learning.schedule == "plateau" else ()),
             *more,
         )
         with _recomputed(self.module, self.prepared.choices.checkpointing), self.problem.job.listening():
