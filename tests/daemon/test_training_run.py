@@ -21,7 +21,7 @@ from daemon.trainingrun import TrainingRun, choose, named
 from models.learning import Learning
 from tests.harness.command import REPOSITORY, last_line, plimsoll
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 needs_torch = pytest.mark.skipif(
     not any((Path(place) / "torch").is_dir() for place in sys.path), reason="torch is not installed (`make torch`)"
 )
