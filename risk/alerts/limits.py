@@ -15,6 +15,7 @@ import msgspec
 from bus.messages import (
     AccountSnapshot,
     BalanceMoved,
+    CancelOrder,
     ClockTick,
     ForeignChanged,
     HaltLifted,
@@ -29,6 +30,7 @@ from bus.messages import (
 from risk.alerts.rule import Context, Reading, Rule, Words
 from risk.book import Book
 from risk.policy import Policy
+from risk.record import ACCOUNT, in_last_minute
 
 _PPM = 1_000_000
 _PCT_E2 = 10_000
@@ -48,20 +50,15 @@ class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
 Uses = Callable[[Book, Policy, int], Iterable[LimitUse]]
 
 
-def _loss(name: str, reference: int, equity: int, limit_e2: int) -> Iterable[LimitUse]:
-    if limit_e2 and reference > 0:
-        lost = reference - equity
-        yield LimitUse(
-            name=name,
-            used_ppm=max(0, lost * _PCT_E2 * _PPM // (reference * limit_e2)),
-            words=lambda: (f"{lost * 100 / reference:.2f} % of {reference} lost", f"{limit_e2 / 100:.2f} %"),
-        )
-
-
 def losses(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:  # noqa: ARG001 (the shape of Uses)
-    """Daily loss and trailing drawdown, on floating equity."""
-    yield from _loss("daily_loss", book.day_start_equity, book.equity, policy.daily_loss_pct_e2)
-    yield from _loss("trailing_drawdown", book.peak_equity, book.equity, policy.trailing_drawdown_pct_e2)
+    """Every limit on losses and drawdowns that is on, on floating equity (`risk.watermarks`)."""
+    equity = book.equity
+    for floor in book.watermarks.floors(policy):
+        yield LimitUse(
+            name=floor.rule,
+            used_ppm=max(0, (floor.mark - equity) * _PPM // max(1, floor.mark - floor.at)),
+            words=lambda floor=floor: (floor.lost(equity), floor.limit),
+        )
 
 
 def _share(name: str, value: int, equity: int, limit_pct: int) -> Iterable[LimitUse]:
@@ -97,21 +94,42 @@ def holdings(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:  # 
     yield from _share("leverage", net, equity, policy.max_leverage_pct)
     if policy.min_free_margin_pct:
         yield from _share("margin", margin, equity, 100 - policy.min_free_margin_pct)
+    yield from _share("margin_use", margin, equity, policy.sizes.max_margin_use_pct)
 
 
-def order_rate(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:
-    """Orders in the last minute."""
-    limit = policy.max_orders_per_minute
+def _count(name: str, n: int, limit: int, what: str) -> Iterable[LimitUse]:
     if limit:
-        sent = book.orders_in_last_minute(now_ns)
+        yield LimitUse(name=name, used_ppm=n * _PPM // limit, words=lambda: (f"{n} {what}", f"{limit}"))
+
+
+def counts(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:
+    """Orders and cancels in the last minute, and positions with the entries at work."""
+    tally = book.record.tally(ACCOUNT)
+    orders, cancels = in_last_minute(tally.orders_ns, now_ns), in_last_minute(tally.cancels_ns, now_ns)
+    held = len(book.positions) + sum(not order.position_id for order in book.orders.values())
+    yield from _count("order_rate", orders, policy.max_orders_per_minute, "orders in the last minute")
+    yield from _count("cancel_rate", cancels, policy.orders.max_cancels_per_minute, "cancels in the last minute")
+    yield from _count("open_positions", held, policy.sizes.max_open_positions, "positions and entries at work")
+
+
+def slippage(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:  # noqa: ARG001 (the shape of Uses)
+    """What the trading day has lost to slippage."""
+    limit_e2, start = policy.orders.slippage_budget_pct_e2, book.day_start_equity
+    if limit_e2 and start > 0:
+        spent = book.record.tally(ACCOUNT).spent
         yield LimitUse(
-            name="order_rate",
-            used_ppm=sent * _PPM // limit,
-            words=lambda: (f"{sent} orders in the last minute", f"{limit} a minute"),
+            name="slippage_budget",
+            used_ppm=spent * _PCT_E2 * _PPM // (start * limit_e2),
+            words=lambda: (f"{spent} spent", f"{limit_e2 / 100:.2f} % of {start}"),
         )
 
 
-USES: tuple[tuple[Uses, bool], ...] = ((losses, True), (holdings, False), (order_rate, False))
+USES: tuple[tuple[Uses, bool], ...] = (
+    (losses, True),
+    (holdings, False),
+    (counts, False),
+    (slippage, False),
+)
 """Every function with whether a price alone can change its answer so much that every quote is looked at."""
 
 
@@ -127,6 +145,7 @@ class _Limits:
         Quote,
         ClockTick,
         SubmitOrder,
+        CancelOrder,
         OrderFilled,
         OrderRejected,
         OrderCancelled,

@@ -17,6 +17,7 @@ from bus.messages import (
     AnyMessage,
     BalanceMoved,
     Bar,
+    CancelOrder,
     ForecastRequested,
     ForeignChanged,
     HaltLifted,
@@ -131,6 +132,7 @@ class Context:
             leverage=run.leverage,
             hedged=run.hedged,
             instruments=run.instruments,
+            policy=self.policy,
         )
 
     @staticmethod
@@ -139,7 +141,7 @@ class Context:
             book.mark(message)
         elif isinstance(message, _FACTS):
             book.fold(message)
-        elif isinstance(message, SubmitOrder):
+        elif isinstance(message, SubmitOrder | CancelOrder):
             book.sent(message, message.ts_init_ns)
         elif isinstance(message, AccountSnapshot):
             if book.balance is None:

@@ -36,8 +36,8 @@ def _given(values):
     return {name: value for name, value in values.items() if value is not None}
 
 
-def empty_book(currency="USD", leverage=30, symbols=SYMBOLS):
-    return Book(currency=currency, money_digits=2, leverage=leverage, hedged=True,
+def empty_book(currency="USD", leverage=30, symbols=SYMBOLS, policy=None):
+    return Book(currency=currency, money_digits=2, leverage=leverage, hedged=True, policy=policy,
                 instruments=tuple(default_instrument(s) for s in symbols))  # fmt: skip
 
 
@@ -52,8 +52,8 @@ def quote(symbol="EURUSD", bid=None, spread=8, ts=NOW_NS):
     return m.Quote(symbol=symbol, bid_e5=bid, ask_e5=bid + spread, ts_event_ns=ts, ts_init_ns=ts)
 
 
-def begun(balance=1_000_000, symbols=SYMBOLS, quoted=True, currency="USD"):
-    book = empty_book(currency, symbols=symbols)
+def begun(balance=1_000_000, symbols=SYMBOLS, quoted=True, currency="USD", policy=None):
+    book = empty_book(currency, symbols=symbols, policy=policy)
     book.apply_snapshot(account(balance, currency=currency))
     for symbol in symbols if quoted else ():
         book.mark(quote(symbol))

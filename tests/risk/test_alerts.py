@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from bus import messages as m
 from bus.errors import ConfigError
-from bus.values import NS_PER_S, Side
+from bus.values import NS_PER_S, OrderType, Side
 from risk.alerts import Alerts, AlertSettings
 from risk.alerts.limits import USES, LimitUse, limit_uses
 from risk.alerts.measured import Coverage, CoverageBlocked, Drift, DriftBlocked, Gate
 from risk.alerts.operation import disk_reading
 from risk.alerts.rule import Context
+from risk.policies.losses import Losses
+from risk.policies.orders import Orders
+from risk.policies.sizes import Sizes
 from risk.policy import Policy
 from tests.harness import journals
 from tests.harness.alerts import (
@@ -34,7 +37,7 @@ from tests.harness.alerts import (
     tick,
     trade,
 )
-from tests.harness.books import NOW_NS, begun, entry, fill, opened, order
+from tests.harness.books import NOW_NS, accepted, begun, entry, fill, opened, order, quote
 
 KEYS = ("rule", "subject")
 
@@ -313,6 +316,32 @@ def test_the_use_of_a_limit_is_what_the_gate_would_count():
     assert uses["margin"] == pytest.approx(share_pct / 30 / 80 * 1e6, abs=2)
     assert uses["order_rate"] == 250_000
     assert uses["trailing_drawdown"] == 0
+
+
+def test_every_limit_on_losses_is_watched_and_so_are_counts_and_slippage():
+    policy = Policy(
+        losses=Losses(weekly_loss_pct_e2=600, static_drawdown_pct_e2=1_000, day_end_drawdown_pct_e2=500,
+                      intraday_drawdown_pct_e2=400),
+        orders=Orders(max_cancels_per_minute=4, slippage_budget_pct_e2=10),
+        sizes=Sizes(max_open_positions=8, max_margin_use_pct=50),
+    )  # fmt: skip
+    book = begun(symbols=("EURUSD",), policy=policy)
+    opened(book, volume=2_000_000, commission=0)
+    book.sent(order("r1", kind=OrderType.LIMIT, limit_e5=119_000), NOW_NS)
+    book.fold(accepted("r1"))
+    cancel = m.CancelOrder(client_order_id="r1", symbol="EURUSD", reason="", ts_init_ns=NOW_NS)
+    book.sent(cancel, NOW_NS)
+    book.record.slipped("EURUSD", "s", 500)
+    book.mark(quote(bid=119_000))  # 20,000 units fall by 1,000 points: 200.00 of 10,000.00, 2 %
+    uses = {each.name: each.used_ppm for each in limit_uses(book, policy, NOW_NS)}
+    lost = 1_000_000 - book.equity
+    assert lost == 20_000
+    for name, limit_pct in (("daily_loss", 3), ("trailing_drawdown", 10), ("weekly_loss", 6), ("static_drawdown", 10),
+                            ("day_end_drawdown", 5), ("intraday_drawdown", 4)):  # fmt: skip
+        assert uses[name] == pytest.approx(lost / 1_000_000 * 100 / limit_pct * 1e6, rel=1e-3), name
+    assert (uses["cancel_rate"], uses["open_positions"]) == (250_000, 250_000)
+    assert uses["slippage_budget"] == 500_000
+    assert uses["margin_use"] == pytest.approx(uses["margin"] * 80 / 50, abs=2)
 
 
 def test_a_limit_is_told_at_80_and_at_100_percent_each_once_and_clears_with_room_between():
