@@ -8,7 +8,7 @@ import sys
 import click
 
 from bus.errors import ConfigError, TradingError
-from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, proof, records, trading
+from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, proof, records, reports, trading
 from daemon.commands import forecast as forecasting
 from daemon.commands import risk as limits
 from daemon.commands import train as training
@@ -34,6 +34,7 @@ def cli() -> None:
       plimsoll paper            a paper trading day on real prices, with a report
       plimsoll run --mode demo  the same at a broker, on its demo account
       plimsoll report           write the report of the last run again
+      plimsoll report daily     was everything kept, and what needs attention
       plimsoll replay           prove that the last run can be repeated bit for bit
       plimsoll doctor           is this machine fit, and if not, what to do
 
@@ -50,7 +51,7 @@ for command in (
     forecasting.forecast,
     validation.validate,
     records.replay_command,
-    records.report,
+    reports.report,
     proof.audit_command,
     proof.parity_command,
     records.journal_group,

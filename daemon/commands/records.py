@@ -1,4 +1,4 @@
-"""Commands that look back: replay, report, store, journal."""
+"""Commands that look back: replay, store, journal."""
 
 import click
 from rich.console import Console
@@ -38,24 +38,6 @@ def replay_command(settings: Settings, journal: str | None) -> int:
         console.print("recorded:", result.difference.recorded)
         console.print("replayed:", result.difference.replayed)
     return EXIT_FAILED
-
-
-@click.command()
-@click.argument("run", required=False)
-@with_settings
-def report(settings: Settings, run: str | None) -> int:
-    """Write a run's adherence report again, from its journal alone.
-
-    RUN is a run's number or folder; by default the last run. Gives HTML (self-contained, works offline), JSON and CSV.
-    """
-    from daemon.paperday import report_on
-
-    paths = report_on(run_of(settings.open_state(), run), settings.load())
-    if settings.as_json:
-        emit({"report": str(paths.html), "json": str(paths.json), "csv": [str(path) for path in paths.csvs]})
-    else:
-        click.echo(f"report: {paths.html}")
-    return 0
 
 
 @click.group("store")

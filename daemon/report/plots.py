@@ -13,6 +13,7 @@ from bus.calendar import to_datetime
 from bus.values import PRICE_SCALE
 from daemon.report.words import amount, number, rule_name
 from risk.adherence import Summary
+from risk.adherence.records import CoverageSeries, EquityPoint
 
 EXCERPT_BARS = 120
 
@@ -107,6 +108,16 @@ def _whole(value: float, _: object) -> str:
     return number(value)
 
 
+def bars_ahead(count: int) -> str:
+    """1 bar ahead, 4 bars ahead."""
+    return "1 bar ahead" if count == 1 else f"{count} bars ahead"
+
+
+def identifier(text: str) -> str:
+    """What of a text may stand in an identifier."""
+    return re.sub(r"[^A-Za-z0-9]", "-", text)
+
+
 def _signed(value: float, _: object) -> str:
     return number(value, 1, signed=True)
 
@@ -124,7 +135,7 @@ def dates(axis: Any) -> None:
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
 
 
-def _thin(count: int, most: int = 700) -> list[int]:
+def thin(count: int, most: int = 700) -> list[int]:
     """At most about `most` evenly spaced places, always with the last."""
     step = max(1, count // most)
     places = list(range(0, count, step))
@@ -135,25 +146,37 @@ def _thin(count: int, most: int = 700) -> list[int]:
 
 def equity(summary: Summary) -> str | None:
     """Equity and balance over drawdown."""
-    points = [summary.equity[place] for place in _thin(len(summary.equity))]
+    points = [summary.equity[place] for place in thin(len(summary.equity))]
     if len(points) < 2:
         return None
-    unit = 10**summary.money_digits
+    return equity_curve(points, 10**summary.money_digits, summary.currency, summary.equity_start)
+
+
+def equity_curve(points: Sequence[EquityPoint], unit: int, currency: str, start: int | None = None) -> str:
+    """Equity and balance over drawdown.
+
+    Args:
+        points: at least two.
+        unit: smallest units in one of the currency.
+        currency: its name.
+        start: where the dashed line is drawn; None = at the first point's equity.
+    """
     times = [to_datetime(point.ts_ns) for point in points]
+    level = points[0].equity if start is None else start
 
     def paint(figure: Any) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.axhline(summary.equity_start / unit, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        above.axhline(level / unit, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         above.plot(times, [p.balance / unit for p in points], color=MUTED, linewidth=0.9, label="balance")
         above.plot(times, [p.equity / unit for p in points], color=MAIN, linewidth=1.5, label="equity, floating")
         above.legend(loc="best", ncols=2)
         above.yaxis.set_major_formatter(_whole)
-        above.set_title(f"Equity, {summary.currency}")
+        above.set_title(f"Equity, {currency}")
         falls = [p.drawdown / unit for p in points]
         below.fill_between(times, falls, 0, color=LOSS, alpha=0.28, linewidth=0)
         below.plot(times, falls, color=LOSS, linewidth=0.9)
         below.yaxis.set_major_formatter(_whole)
-        below.set_title(f"Drawdown from the peak, {summary.currency}")
+        below.set_title(f"Drawdown from the peak, {currency}")
         below.locator_params(axis="y", nbins=3)
         below.margins(x=0.005)
         dates(below)
@@ -183,7 +206,7 @@ def price(summary: Summary, symbol: str) -> str | None:
 
     def paint(figure: Any) -> None:
         axis = figure.subplots()
-        label = f"{level:.0%} interval, {shortest} {'bar' if shortest == 1 else 'bars'} ahead".replace("%", " %")
+        label = f"{level:.0%} interval, {bars_ahead(shortest)}".replace("%", " %")
         axis.fill_between(range(len(bars)), lower, upper, step="mid", color=BAND, alpha=0.30, linewidth=0, label=label)
         axis.plot([bar.close_e5 / PRICE_SCALE for bar in bars], color=INK, linewidth=1.2, label="bid close")
         if misses:
@@ -219,7 +242,12 @@ def _place(bars: Sequence[Any], ts_ns: int) -> float:
 
 def coverage(summary: Summary, symbol: str) -> str | None:
     """Rolling coverage, one panel a horizon, with its 95 % interval and the promise."""
-    series = [entry for entry in summary.coverage if entry.symbol == symbol and len(entry.points) > 1]
+    return coverage_panels(summary.coverage, symbol, "coverage")
+
+
+def coverage_panels(every: Sequence[CoverageSeries], symbol: str, name: str) -> str | None:
+    """Rolling coverage of one symbol; `name` is unique on the page."""
+    series = [entry for entry in every if entry.symbol == symbol and len(entry.points) > 1]
     models = sorted({entry.model_id for entry in series}, key=lambda m: -sum(e.model_id == m for e in series))
     series = [entry for entry in series if entry.model_id == models[0]][:4] if models else []
     if not series:
@@ -230,28 +258,30 @@ def coverage(summary: Summary, symbol: str) -> str | None:
     def paint(figure: Any) -> None:
         panels = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
         for axis, entry in zip(panels, series, strict=True):
-            points = [entry.points[place] for place in _thin(len(entry.points), 300)]
+            points = [entry.points[place] for place in thin(len(entry.points), 300)]
             times = [to_datetime(point.ts_ns) for point in points]
             axis.fill_between(times, [p.low * 100 for p in points], [p.high * 100 for p in points], color=BAND,
                               alpha=0.30, linewidth=0)  # fmt: skip
             axis.plot(times, [p.measured * 100 for p in points], color=MAIN, linewidth=1.4)
             axis.axhline(entry.level * 100, color=LOSS, linewidth=1.0, linestyle=(0, (4, 3)))
-            bars = "1 bar" if entry.horizon == 1 else f"{entry.horizon} bars"
-            axis.set_title(f"{bars} ahead")
+            axis.set_title(bars_ahead(entry.horizon))
             axis.yaxis.set_major_formatter(_percent)
             axis.set_ylim(lowest - 3, 101)
             axis.margins(x=0.01)
             dates(axis)
 
-    return draw("coverage", (10.4, 2.9), paint)
+    return draw(name, (10.4, 2.9), paint)
 
 
 def slippage(summary: Summary) -> str | None:
     """How far every deal was from its reference, in pips."""
     pips = {entry.symbol: entry.pip_e5 for entry in summary.instruments}
     values = [fill.slippage_e5 / pips.get(fill.symbol, 10) for fill in summary.fills]
-    if not values:
-        return None
+    return slippage_histogram(values, "each deal") if values else None
+
+
+def slippage_histogram(values: Sequence[float], what: str) -> str:
+    """Distances from reference prices in pips, below zero = worse; `what` they are of."""
     edge = max(1.0, sorted(abs(value) for value in values)[int(0.98 * (len(values) - 1))])
     clipped = [max(-edge, min(edge, value)) for value in values]
     bins = 25
@@ -267,7 +297,7 @@ def slippage(summary: Summary) -> str | None:
         axis.hist([worse, exact, better], bins=edges, stacked=True, color=[LOSS, MUTED, GAIN], rwidth=0.86,
                   label=["worse", "at the reference", "better"])  # fmt: skip
         axis.legend(loc="upper left")
-        axis.set_title("Slippage of each deal, pips")
+        axis.set_title(f"Slippage of {what}, pips")
         axis.set_ylabel("deals")
         axis.set_xlabel("below zero: worse than the reference price")
         axis.xaxis.set_major_formatter(_signed)
@@ -284,35 +314,40 @@ def waterfall(summary: Summary) -> str | None:
     parts.append(("swap", total.swap))
     if total.conversion_fee:
         parts.append(("conversion", total.conversion_fee))
-    unit = 10**summary.money_digits
+    return waterfall_of(total.before_costs, parts, total.net, summary.money_digits, summary.currency)
+
+
+def waterfall_of(before: int, parts: Sequence[tuple[str, int]], net: int, digits: int, currency: str) -> str:
+    """From `before` over `parts` to `net`, in the smallest unit of a currency with `digits` decimals."""
+    unit = 10**digits
 
     def paint(figure: Any) -> None:
         axis = figure.subplots()
         names = ["before costs", *(name for name, _ in parts), "net"]
-        bottoms, heights, colours = [0.0], [total.before_costs / unit], [MAIN]
-        level = total.before_costs
+        bottoms, heights, colours = [0.0], [before / unit], [MAIN]
+        level = before
         for _, value in parts:
             bottoms.append(level / unit)
             heights.append(value / unit)
             colours.append(LOSS if value < 0 else GAIN)
             level += value
         bottoms.append(0.0)
-        heights.append(total.net / unit)
+        heights.append(net / unit)
         colours.append(MAIN)
         axis.bar(names, heights, bottom=bottoms, color=colours, width=0.62)
         ends = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
         for place in range(len(names) - 1):
             axis.plot([place + 0.31, place + 0.69], [ends[place]] * 2, color=MUTED, linewidth=0.8)
-        values = [total.before_costs, *(value for _, value in parts), total.net]
+        values = [before, *(value for _, value in parts), net]
         for place, value in enumerate(values):
             below = value < 0
             end = min(ends[place], bottoms[place]) if below else max(ends[place], bottoms[place])
-            axis.annotate(amount(value, summary.money_digits, signed=True), (place, end), (0, -3 if below else 3),
+            axis.annotate(amount(value, digits, signed=True), (place, end), (0, -3 if below else 3),
                           textcoords="offset points", ha="center", va="top" if below else "bottom", fontsize=7.5,
                           color=INK)  # fmt: skip
         axis.axhline(0, color=MUTED, linewidth=0.8)
         axis.margins(y=0.12)
-        axis.set_title(f"Where the money went, {summary.currency}")
+        axis.set_title(f"Where the money went, {currency}")
         axis.yaxis.set_major_formatter(_whole)
         axis.tick_params(axis="x", labelsize=7.5)
 

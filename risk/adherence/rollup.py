@@ -252,11 +252,26 @@ class Roll:
 
     # --- what came of it ---------------------------------------------------------------------------------------
 
-    def result(self) -> Rollup:
-        """Everything folded so far.
+    @property
+    def ledger(self) -> Ledger:
+        """The money of the journal that is being folded.
 
         Raises:
-            DataError: nothing was.
+            DataError: none is.
+        """
+        if self._now is None:
+            raise DataError("no journal was begun")
+        return self._now.ledger
+
+    def result(self, from_ns: int = 0, to_ns: int = _ALWAYS_NS) -> Rollup:
+        """Everything folded so far, or what of it fell into some trading days.
+
+        Args:
+            from_ns: a moment of the first trading day that counts.
+            to_ns: the end of the last, excluded. Journals are always whole: `runs` says what all of each adds up to.
+
+        Raises:
+            DataError: nothing was folded.
         """
         if not self._journals:
             raise DataError("nothing to roll up: no journal was given")
@@ -264,6 +279,11 @@ class Roll:
         pips = {entry.symbol: entry.pip_e5 for journal in self._journals for entry in journal.run.instruments}
         facts = self._facts(pips)
         days = sorted(facts.days().keys() | facts.traded.keys())
+        own, outages = facts, self._attendance.all_outages()
+        if from_ns or to_ns != _ALWAYS_NS:
+            days = [day for day in days if trading_day(from_ns) <= day <= trading_day(to_ns - 1)]
+            own = facts.within(set(days))
+            outages = tuple(each for each in outages if each.ts_from_ns < to_ns and each.ts_to_ns > from_ns)
         keys = {day: period_keys(day) for day in days}
         spans = tuple(self._span(journal) for journal in self._journals)
         tables = [
@@ -271,7 +291,7 @@ class Roll:
                   for key in dict.fromkeys(keys[day][place] for day in days))
             for place, kind in enumerate(("day", "week", "month"))
         ]  # fmt: skip
-        total = self._time_period("total", "all", days, facts)
+        total = self._time_period("total", "all", days, facts, whole=own is facts)
         exact = all(span.conservation.exact for span in spans) and all(
             _adds_up(table, total) for table in tables
         )  # fmt: skip
@@ -285,14 +305,14 @@ class Roll:
             days=tables[0],
             weeks=tables[1],
             months=tables[2],
-            strategies=self._owned("strategy", facts),
-            symbols=self._owned("symbol", facts),
-            models=self._owned("model", facts),
-            trades=tuple(facts.trades),
-            executions=tuple(facts.executions),
-            missed=tuple(facts.missed[-MISSED_LISTED:]),
-            hits=tuple(facts.hits),
-            outages=self._attendance.all_outages(),
+            strategies=self._owned("strategy", own),
+            symbols=self._owned("symbol", own),
+            models=self._owned("model", own),
+            trades=tuple(own.trades),
+            executions=tuple(own.executions),
+            missed=tuple(own.missed[-MISSED_LISTED:]),
+            hits=tuple(own.hits),
+            outages=outages,
         )
 
     def _facts(self, pips: dict[str, int]) -> Facts:
@@ -338,16 +358,18 @@ class Roll:
             unexplained=journal.unexplained,
         )
 
-    def _time_period(self, kind: str, key: str, days: Sequence[int], facts: Facts) -> Period:
+    def _time_period(
+        self, kind: str, key: str, days: Sequence[int], facts: Facts, *, whole: bool = False
+    ) -> Period:
         wanted = set(days)
         bounds = [_bounds(facts, day) for day in days]
         from_ns = min((each[0] for each in bounds), default=0)
         to_ns = max((each[1] for each in bounds), default=0)
-        if kind == "total":
+        if whole:
             from_ns, to_ns = 0, _ALWAYS_NS
         own = facts.within(wanted)
         truths = by_key(own.truths)
-        before = by_key([truth for truth in facts.truths if truth.ts_ns < from_ns]) if kind != "total" else {}
+        before = by_key([truth for truth in facts.truths if truth.ts_ns < from_ns])
         return period_of(
             kind,
             key,
