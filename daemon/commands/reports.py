@@ -59,11 +59,19 @@ def run_report(settings: Settings, run: str | None) -> int:
 def _written(command: Callable[..., int]) -> Callable[..., int]:
     """Which runs a report is of, and what is written where."""
 
-    @click.option("--run", "names", multiple=True, metavar="RUN",
-                  help="Number or folder, as often as you like.  [default: the last run, and those before it that "
-                  "traded in its mode; a paper run alone]")
-    @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
-                  help="Where it is written.  [default: reports/KIND-KEY in the state directory]")
+    @click.option(
+        "--run",
+        "names",
+        multiple=True,
+        metavar="RUN",
+        help="Number or folder, as often as you like.  [default: the last run, and those before it that "
+        "traded in its mode; a paper run alone]",
+    )
+    @click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where it is written.  [default: reports/KIND-KEY in the state directory]",
+    )
     @click.option("--html", is_flag=True, help="Write HTML (self-contained, works offline).")
     @click.option("--csv", is_flag=True, help="Write CSV, a file a table.")
     @click.option("--pdf", is_flag=True, help="Write a PDF, through chromium or chrome.")
@@ -77,10 +85,18 @@ def _written(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _period_command(kind: str, what: str) -> click.Command:
-    @report.command(kind, help=f"Write the report of {what}.\n\nWithout --html, --json, --csv or --pdf it is written "
-                    "as HTML, JSON and CSV; with some of them, in those. --json prints one line for machines too.")
-    @click.option("--date", "wanted", metavar="DATE", help="A date in it (2018-05-01), a week (2018-W18) or month "
-                  "(2018-05), or last: the newest that has ended.  [default: where the journals end]")
+    @report.command(
+        kind,
+        help=f"Write the report of {what}.\n\nWithout --html, --json, --csv or --pdf it is written "
+        "as HTML, JSON and CSV; with some of them, in those. --json prints one line for machines too.",
+    )
+    @click.option(
+        "--date",
+        "wanted",
+        metavar="DATE",
+        help="A date in it (2018-05-01), a week (2018-W18) or month "
+        "(2018-05), or last: the newest that has ended.  [default: where the journals end]",
+    )
     @_written
     @with_settings
     def command(settings: Settings, wanted: str | None, **options: Any) -> int:
@@ -92,12 +108,23 @@ def _period_command(kind: str, what: str) -> click.Command:
             now_ns = time.time_ns() if wanted == "last" and gathered.mode != "paper" else gathered.timeline.last_ns
             span = span_of(kind, wanted, now_ns)
             rollup, scene = gathered.of(span)
-            parities = tuple((name, each) for name, each in gathered.parities
-                             if each.ts_from_ns < span.to_ns and each.ts_to_ns > span.from_ns)
+            parities = tuple(
+                (name, each)
+                for name, each in gathered.parities
+                if each.ts_from_ns < span.to_ns and each.ts_to_ns > span.from_ns
+            )
             return PeriodReport(
-                kind=kind, key=span.key, ts_from_ns=span.from_ns, ts_to_ns=span.to_ns, runs=gathered.runs,
-                mode=gathered.mode, version=_version(), rollup=rollup, scene=scene,
-                points=points_of(rollup, scene, [each for _, each in parities], gathered.audits), parities=parities,
+                kind=kind,
+                key=span.key,
+                ts_from_ns=span.from_ns,
+                ts_to_ns=span.to_ns,
+                runs=gathered.runs,
+                mode=gathered.mode,
+                version=_version(),
+                rollup=rollup,
+                scene=scene,
+                points=points_of(rollup, scene, [each for _, each in parities], gathered.audits),
+                parities=parities,
                 audits=gathered.audits,
             )
 

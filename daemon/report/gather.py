@@ -181,6 +181,8 @@ def _day_of(kind: str, wanted: str | None, last_ns: int) -> date:
             return date.fromisocalendar(int(week[1]), int(week[2]), 1)
         if month and kind == "monthly":
             return date(int(month[1]), int(month[2]), 1)
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", wanted):  # fromisoformat takes weeks as well
+            raise ValueError
         return date.fromisoformat(wanted)
     except ValueError:
         also = {"weekly": ", 2018-W18", "monthly": ", 2018-05"}.get(kind, "")

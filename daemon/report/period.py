@@ -126,7 +126,7 @@ def render(report: PeriodReport) -> str:
     environment.filters["second"] = second
     environment.filters["fine"] = fine
     environment.filters["identifier"] = plots.identifier
-    environment.filters["signed_pips"] = lambda value: words.number(value, 2, signed=True)
+    environment.filters["signed_pips"] = signed_pips
     if report.trade is not None:
         return environment.get_template("trade.html.j2").render(_trade_view(report, report.trade))
     return environment.get_template("period.html.j2").render(_view(report))
@@ -135,6 +135,11 @@ def render(report: PeriodReport) -> str:
 def second(ts_ns: int) -> str:
     """UTC, to the second; a dash for 0."""
     return f"{to_datetime(ts_ns):%Y-%m-%d %H:%M:%S}" if ts_ns else words.NONE
+
+
+def signed_pips(value: float) -> str:
+    """Pips to the hundredth, with their sign."""
+    return words.number(value, 2, signed=True)
 
 
 def fine(ts_ns: int) -> str:
@@ -426,7 +431,7 @@ def _step(message: AnyMessage) -> tuple[int, str, str]:
         if name in _LEFT_OUT or value in (0, "", ()) or isinstance(value, (tuple, dict)):
             continue
         told.append(f"{_label(name)} {_figure(name, value)}")
-    return message.ts_init_ns, type(message).__name__, ", ".join(told)
+    return getattr(message, "ts_init_ns", 0), type(message).__name__, ", ".join(told)
 
 
 def _label(name: str) -> str:

@@ -110,7 +110,7 @@ def delays(rollup: Rollup) -> str | None:
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.grid(visible=False, axis="y")
         axis.grid(visible=True, axis="x")
-        axis.xaxis.set_major_formatter(lambda value, _: _time(value))
+        axis.xaxis.set_major_formatter(_time)
         axis.minorticks_off()
         axis.tick_params(axis="y", labelcolor=INK)
         axis.set_title("Delays: median (dot), 5 to 95 % (bar), longest (cross)")
@@ -118,7 +118,7 @@ def delays(rollup: Rollup) -> str | None:
     return draw("delays", (10.4, 0.8 + 0.32 * len(rows)), paint)
 
 
-def _time(milliseconds: float) -> str:
+def _time(milliseconds: float, _: object) -> str:
     return f"{milliseconds / 1000:g} s" if milliseconds >= 1000 else f"{milliseconds:g} ms"
 
 
@@ -222,7 +222,7 @@ def price(
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=6)
         axis.set_title(title)
         axis.margins(x=0.01)
-        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.{scene.digits.get(symbol, 5)}f}")
+        axis.yaxis.set_major_formatter(f"{{x:.{scene.digits.get(symbol, 5)}f}}")
         places = list(range(0, len(bars), max(1, len(bars) // 7)))
         axis.set_xticks(places, [f"{to_datetime(bars[place].ts_close_ns):%d %b %H:%M}" for place in places])
 
@@ -272,4 +272,3 @@ def _regimes(axis: Any, bars: Any, spans: Sequence[Any]) -> None:
         left, right = (place_among(bars, ts_ns) for ts_ns in (span.ts_from_ns, span.ts_to_ns))
         strength = 0.12 + 0.6 * span.regime / max(1, span.states - 1)
         axis.axvspan(left - 0.5, right + 0.5, ymin=0.0, ymax=0.03, color=WARN, alpha=strength, linewidth=0)
-

@@ -242,7 +242,7 @@ def _spreads(rollup: Rollup, scene: Scene) -> Iterable[Point]:
         serious = times >= CERTAIN_WIDE or deals
         yield Point(
             rule="spread_widened", severity="warning" if serious else "info", ts_ns=wide.ts_from_ns,
-            subject=wide.symbol, value=f"{number(wide.widest_e5 / pip, 1)} pips", n=wide.quotes,
+            subject=wide.symbol, value=f"{number(wide.widest_e5 / pip, 1)} pips",
             limit=f"{number(wide.usual_e5 / pip, 1)} pips usual", anchor="spreads",
             sentence=f"The spread was {number(times, 1)} times the usual one over {wide.quotes} "
             f"{'quote' if wide.quotes == 1 else 'quotes'}, until "

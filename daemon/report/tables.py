@@ -77,8 +77,8 @@ def trades(summary: Summary | Rollup) -> str:
             f"{t.take_profit_e5 / 1e5:.5f}", f"{t.level_e5 / 1e5:.5f}", t.beyond_e5, decimal_of(t.intended_e2, 2),
             decimal_of(t.filled_e2, 2), decimal_of(t.closed_e2, 2), t.entry_slippage_e5, t.exit_slippage_e5,
             t.entry_spread_e5, t.exit_spread_e5, ms_of(t.decision_ns), ms_of(t.send_ns), ms_of(t.accept_ns),
-            ms_of(t.fill_ns), ms_of(t.protect_ns), t.holding_bars, f"{t.holding_ns / 1e9:.3f}", decimal_of(t.expected_profit, digits),
-            *money_of(t.money, digits),
+            ms_of(t.fill_ns), ms_of(t.protect_ns), t.holding_bars, f"{t.holding_ns / 1e9:.3f}",
+            decimal_of(t.expected_profit, digits), *money_of(t.money, digits),
         )
         for t in summary.trades
     )  # fmt: skip

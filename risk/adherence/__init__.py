@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from bus.calendar import to_datetime
 from bus.messages import (
     AccountSnapshot,
     AnyMessage,
@@ -32,6 +33,7 @@ from bus.messages import (
     ProtectionChanged,
     Quote,
     ReconcileFound,
+    RegimeSeen,
     RunStarted,
     SubmitOrder,
     SwapCharged,
@@ -51,6 +53,7 @@ from risk.adherence.records import (
     Spread,
     Summary,
     Trade,
+    UnusualBar,
 )
 
 __all__ = ["Adherence", "Summary", "fold"]
@@ -81,6 +84,8 @@ class Adherence:
         self._n_bars = 0
         self._n_forecasts = 0
         self._patterns: dict[tuple[str, str], tuple[int, str]] = {}
+        self._regimes: dict[tuple[str, str], tuple[int, str]] = {}
+        self._unusual: deque[UnusualBar] = deque(maxlen=PLOTTED_BARS)
         self._rejected = 0
         self._first_ns = 0
         self._last_ns = 0
@@ -106,6 +111,7 @@ class Adherence:
             ForecastResolved: self._scores.on_resolved,
             ForecastMissed: self._on_missed,
             PatternSeen: self._on_pattern,
+            RegimeSeen: self._on_regime,
             Intent: self._on_intent,
             IntentRefused: self._on_refused,
             SubmitOrder: ledger.on_order,
@@ -218,6 +224,19 @@ class Adherence:
         )
         self._patterns[key] = (self._patterns.get(key, (0, ""))[0] + 1, f"{seen.symbol}, {clear}")
 
+        if seen.threshold_ppm:
+            bar = UnusualBar(
+                ts_ns=seen.as_of_ns, symbol=seen.symbol, model_id=seen.model_id, percentile=seen.percentile
+            )  # fmt: skip
+            self._unusual.append(bar)
+
+    def _on_regime(self, seen: RegimeSeen) -> None:
+        key = (f"{seen.model_id}, {seen.symbol}", f"state {seen.regime} of 0 to {len(seen.probabilities_ppm) - 1}")
+        bars, entered = self._regimes.get(key, (0, ""))
+        if not entered or seen.before != seen.regime:
+            entered = f"entered {to_datetime(seen.as_of_ns):%Y-%m-%d %H:%M} UTC"
+        self._regimes[key] = (bars + 1, entered)
+
     def _on_intent(self, intent: Intent) -> None:
         self._ledger.intents[intent.intent_id] = intent
 
@@ -307,6 +326,10 @@ class Adherence:
                 for (reason, model), (n, text) in sorted(self._missed.items())
             ),
             pattern_counts=_by_frequency(self._patterns),
+            regime_counts=tuple(
+                Count(kind=kind, key=key, n=n, example=text) for (kind, key), (n, text) in sorted(self._regimes.items())
+            ),
+            unusual=tuple(self._unusual),
             delays=_delays(trades),
             slippage=_slippage(trades),
             forecasts=rows,

@@ -177,6 +177,15 @@ class Count(Record, frozen=True, kw_only=True):
     example: str = ""
 
 
+class UnusualBar(Record, frozen=True, kw_only=True):
+    """A bar whose window a model knows badly; `percentile` is where its error lies among those of validation."""
+
+    ts_ns: int
+    symbol: str
+    model_id: str
+    percentile: float
+
+
 class LevelRow(Record, frozen=True, kw_only=True):
     """Coverage of one interval level with its 95 % Clopper-Pearson interval; widths and scores in pips."""
 
@@ -381,6 +390,8 @@ class Summary(Record, frozen=True, kw_only=True):
     pattern_counts: tuple[Count, ...]
     delays: dict[str, Spread]
     slippage: dict[str, Spread]
+    regime_counts: tuple[Count, ...]
+    unusual: tuple[UnusualBar, ...]
     forecasts: tuple[ForecastRow, ...]
     coverage: tuple[CoverageSeries, ...]
     equity: tuple[EquityPoint, ...]

@@ -358,9 +358,7 @@ class Roll:
             unexplained=journal.unexplained,
         )
 
-    def _time_period(
-        self, kind: str, key: str, days: Sequence[int], facts: Facts, *, whole: bool = False
-    ) -> Period:
+    def _time_period(self, kind: str, key: str, days: Sequence[int], facts: Facts, *, whole: bool = False) -> Period:
         wanted = set(days)
         bounds = [_bounds(facts, day) for day in days]
         from_ns = min((each[0] for each in bounds), default=0)

@@ -19,6 +19,7 @@ from tests.harness import records as r
 UNITS = Path(__file__).parents[2] / "systemd"
 UNIT, BROKER_UNIT = UNITS / "plimsoll.service", UNITS / "plimsoll@.service"
 PARITY_UNIT, PARITY_TIMER = UNITS / "plimsoll-parity@.service", UNITS / "plimsoll-parity@.timer"
+REPORT_UNIT, REPORT_TIMER = UNITS / "plimsoll-report@.service", UNITS / "plimsoll-report@.timer"
 COMMANDS = {UNIT: "paper --headless --pace real", BROKER_UNIT: "run --mode %i --headless"}
 
 
@@ -144,7 +145,15 @@ def test_the_nightly_unit_compares_the_day_that_ended_and_its_timer_follows_new_
     assert "OnCalendar=Mon..Fri 17:15:00 America/New_York" in PARITY_TIMER.read_text().splitlines()
 
 
-@pytest.fixture(params=[*COMMANDS, PARITY_UNIT], ids=lambda unit: unit.name)
+def test_the_nightly_report_comes_after_the_comparison_that_it_shows():
+    lines = REPORT_UNIT.read_text().splitlines()
+
+    assert any("plimsoll report daily --date last" in line for line in lines if line.startswith("ExecStart="))
+    assert "After=plimsoll-parity@%i.service" in lines
+    assert "OnCalendar=Mon..Fri 17:30:00 America/New_York" in REPORT_TIMER.read_text().splitlines()
+
+
+@pytest.fixture(params=[*COMMANDS, PARITY_UNIT, REPORT_UNIT], ids=lambda unit: unit.name)
 def analyze(request, tmp_path):
     program = shutil.which("systemd-analyze")
     if program is None:

@@ -1,4 +1,4 @@
-"""A recorded day with planted faults: late deals, a burst of rejections, a widened spread, a stop that was not executed.
+"""A recorded day with planted faults: late deals, a burst of rejections, a widened spread, a missed stop.
 
 One trading day of five-minute bars through the real core, journal and simulated exchange, deterministic; the exchange
 is disturbed at known times. `PLANTED` says what a reader of the report must find.
@@ -139,7 +139,9 @@ async def answers(request):
 
 def opening(run_id, model):
     scores = tuple(abs(random.Random(n).gauss(0, 1)) for n in range(300))
-    settings = CoreSettings(strategies=(StrategySettings(name="interval", params={"horizon": 3, "level_ppm": 200_000}),))
+    settings = CoreSettings(
+        strategies=(StrategySettings(name="interval", params={"horizon": 3, "level_ppm": 200_000}),)
+    )
     started = RunStarted(
         run_id=run_id, schema=1, mode="paper", currency="USD", money_digits=2, leverage=30, hedged=True,
         period_ns=PERIOD_NS, horizons=HORIZONS, levels_ppm=LEVELS, instruments=(default_instrument(SYMBOL),),
