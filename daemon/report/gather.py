@@ -1,5 +1,6 @@
 """From journals to a report's figures: which runs belong together, which time is meant, and one pass over all of it."""
 
+import contextlib
 import difflib
 import re
 from collections.abc import Callable, Sequence
@@ -176,17 +177,15 @@ def _day_of(kind: str, wanted: str | None, last_ns: int) -> date:
         return date.fromordinal(trading_day(span.from_ns - NS_PER_HOUR))
     week = re.fullmatch(r"(\d{4})-W(\d{2})", wanted)
     month = re.fullmatch(r"(\d{4})-(\d{2})", wanted)
-    try:
+    with contextlib.suppress(ValueError):  # a thirteenth month
         if week and kind == "weekly":
             return date.fromisocalendar(int(week[1]), int(week[2]), 1)
         if month and kind == "monthly":
             return date(int(month[1]), int(month[2]), 1)
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", wanted):  # fromisoformat takes weeks as well
-            raise ValueError
-        return date.fromisoformat(wanted)
-    except ValueError:
-        also = {"weekly": ", 2018-W18", "monthly": ", 2018-05"}.get(kind, "")
-        raise ConfigError(f"--date {wanted!r} is no date; write one as 2018-05-01{also}, or last") from None
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", wanted):
+            return date.fromisoformat(wanted)
+    also = {"weekly": ", 2018-W18", "monthly": ", 2018-05"}.get(kind, "")
+    raise ConfigError(f"--date {wanted!r} is no date; write one as 2018-05-01{also}, or last")
 
 
 # --- which trade -------------------------------------------------------------------------------------------------

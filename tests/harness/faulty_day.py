@@ -72,21 +72,21 @@ class Delays:
     model_latency_ns = 20 * NS_PER_MS
     fact_latency_ns = 25 * NS_PER_MS
 
-    def __init__(self):
-        self.shell = None
+    def __init__(self, faults):
+        self.shell, self.faults = None, faults
 
     @property
     def order_latency_ns(self):
-        return LATE_NS if LATE[0] <= self.shell.now_ns < LATE[1] else 40 * NS_PER_MS
+        return LATE_NS if self.faults and LATE[0] <= self.shell.now_ns < LATE[1] else 40 * NS_PER_MS
 
 
-def quotes(seed):
+def quotes(seed, faults):
     """A random walk with a spread that opens in WIDE, and a slide while the stop sleeps."""
     source, price, ts = random.Random(seed), 120_000.0, START_NS
     while ts < END_NS:
-        slide = -6.0 if SLEEP[0] <= ts < SLEEP[0] + 10 * 60 * NS_PER_S else 0.0
+        slide = -6.0 if faults and SLEEP[0] <= ts < SLEEP[0] + 10 * 60 * NS_PER_S else 0.0
         price += source.gauss(slide, SIGMA_E5)
-        spread = WIDE_E5 if WIDE[0] <= ts < WIDE[1] else SPREAD_E5 + source.choice((0, 0, 1, 2))
+        spread = WIDE_E5 if faults and WIDE[0] <= ts < WIDE[1] else SPREAD_E5 + source.choice((0, 0, 1, 2))
         bid = round(price)
         yield Quote(symbol=SYMBOL, bid_e5=bid, ask_e5=bid + spread, ts_event_ns=ts, ts_init_ns=ts)
         ts += STEP_NS
@@ -197,9 +197,9 @@ def record(folder: Path, *, seed=11, faults=True, run_id="faulty01"):
     engine = Engine(folder)
     venue = exchange(model=model)
     truth = disturb(venue) if faults else SimpleNamespace()
-    delays = Delays()
+    delays = Delays(faults)
     shell = delays.shell = PaperShell(
-        engine=engine, venue=venue, quotes=quotes(seed), ask=answers, period_ns=PERIOD_NS, latencies=delays
+        engine=engine, venue=venue, quotes=quotes(seed, faults), ask=answers, period_ns=PERIOD_NS, latencies=delays
     )
     try:
         asyncio.run(shell.run(opening(run_id, model)))
