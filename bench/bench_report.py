@@ -5,7 +5,8 @@ import time
 
 from bench.common import report
 from daemon.report.gather import Gathered, span_of
-from daemon.report.period import PeriodReport, as_json, render
+from daemon.report.period import PeriodReport, as_json
+from daemon.report.period_page import render
 from daemon.report.period_tables import PERIOD_TABLES
 from daemon.report.points import points_of
 from daemon.report.timeline import Timeline

@@ -240,7 +240,7 @@ def _print(made: Any, written: dict[str, list[Path]], program: str) -> None:
 
 
 def _tell(settings: Settings, made: Any, written: dict[str, list[Path]]) -> None:
-    from daemon.report.period import headline
+    from daemon.report.points import headline
 
     answer, _ = headline(made.points)
     if settings.as_json:

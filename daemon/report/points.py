@@ -79,6 +79,18 @@ def points_of(
     return tuple(sorted(found, key=lambda point: SEVERITIES.index(point.severity)))
 
 
+def headline(points: Sequence[Point]) -> tuple[str, str]:
+    """Was everything kept? The answer, and its tone."""
+    critical = sum(point.severity == "critical" for point in points)
+    warning = sum(point.severity == "warning" for point in points)
+    if critical:
+        more = f", {warning} more to look at" if warning else ""
+        return f"{critical} {'thing' if critical == 1 else 'things'} went wrong{more}", "bad"
+    if warning:
+        return f"{warning} {'thing needs' if warning == 1 else 'things need'} attention", "warned"
+    return "Everything was kept", "kept"
+
+
 def _bursts(rows: Iterable[Execution]) -> list[list[Execution]]:
     """Rows of one kind, in order of time, cut where nothing happened for long."""
     out: list[list[Execution]] = []

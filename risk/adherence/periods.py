@@ -5,10 +5,12 @@ Theory of operation. `Facts` holds everything that happened as lists of records,
 was picked. Counts and money are sums and add up over periods; distributions are of the records themselves.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bus.calendar import trading_day
+from bus.calendar import next_rollover_ns, trading_day
 from bus.messages import BalanceMoved
+from bus.values import NS_PER_HOUR
 from risk.adherence import executions as of
 from risk.adherence.intervals import Truth
 from risk.adherence.ledger import Booking
@@ -85,6 +87,11 @@ class Facts:
     def moment_of(self, day: int) -> int:
         """Some moment of a trading day on which something happened, or prices came (`traded`)."""
         return self.traded.get(day) or self.days()[day].moments()[0]
+
+    def bounds(self, day: int) -> tuple[int, int]:
+        """Begin and end of a trading day."""
+        to_ns = next_rollover_ns(self.moment_of(day))
+        return next_rollover_ns(to_ns - 26 * NS_PER_HOUR), to_ns  # a day has 23 to 25 hours
 
     def within(self, days: set[int]) -> "Facts":
         """The records of some trading days."""
@@ -188,3 +195,11 @@ def _missed(rows: list[Missed]) -> tuple[Count, ...]:
         words[key] = f"{row.value} against {row.limit}" if row.limit else row.value
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Count(kind=what, key=rule, n=n, example=words[what, rule]) for (what, rule), n in ranked)
+
+
+def adds_up(table: Sequence[Period], total: Period) -> bool:
+    """Whether the money of a table is that of the total, part by part."""
+    sums = [sum(getattr(row.money, name) for row in table) for name in total.money.__struct_fields__]
+    return sums == [getattr(total.money, name) for name in total.money.__struct_fields__] and all(
+        row.money.ties_out for row in table
+    )

@@ -38,13 +38,12 @@ from bus.messages import (
     SubmitOrder,
     SwapCharged,
 )
-from bus.values import NS_PER_HOUR
 from risk.adherence import executions as of
 from risk.adherence.findings import conservation
 from risk.adherence.intervals import Truth, by_key, coverage, drift, truth_of
 from risk.adherence.ledger import Ledger
 from risk.adherence.numbers import period_keys
-from risk.adherence.periods import Facts, SignalCount, period_of
+from risk.adherence.periods import Facts, SignalCount, adds_up, period_of
 from risk.adherence.rolled import Period, Rollup, RunSpan
 from risk.adherence.service import Attendance
 from risk.adherence.usage import Usage, limit_peaks
@@ -293,7 +292,7 @@ class Roll:
         ]  # fmt: skip
         total = self._time_period("total", "all", days, facts, whole=own is facts)
         exact = all(span.conservation.exact for span in spans) and all(
-            _adds_up(table, total) for table in tables
+            adds_up(table, total) for table in tables
         )  # fmt: skip
         return Rollup(
             currency=first.currency,
@@ -360,7 +359,7 @@ class Roll:
 
     def _time_period(self, kind: str, key: str, days: Sequence[int], facts: Facts, *, whole: bool = False) -> Period:
         wanted = set(days)
-        bounds = [_bounds(facts, day) for day in days]
+        bounds = [facts.bounds(day) for day in days]
         from_ns = min((each[0] for each in bounds), default=0)
         to_ns = max((each[1] for each in bounds), default=0)
         if whole:
@@ -399,16 +398,3 @@ class Roll:
                 )
             )
         return tuple(out)
-
-
-def _bounds(facts: Facts, day: int) -> tuple[int, int]:
-    """Begin and end of a trading day."""
-    to_ns = next_rollover_ns(facts.moment_of(day))
-    return next_rollover_ns(to_ns - 26 * NS_PER_HOUR), to_ns  # a day has 23 to 25 hours
-
-
-def _adds_up(table: Sequence[Period], total: Period) -> bool:
-    sums = [sum(getattr(row.money, name) for row in table) for name in total.money.__struct_fields__]
-    return sums == [getattr(total.money, name) for name in total.money.__struct_fields__] and all(
-        row.money.ties_out for row in table
-    )

@@ -21,9 +21,10 @@ from daemon.cli import cli
 from daemon.journal import INPUT, Journal
 from daemon.report import period, printed
 from daemon.report.gather import Gathered, Span, span_of, trade_of
-from daemon.report.period import PeriodReport, as_json, headline, render, spoken_span, write
+from daemon.report.period import PeriodReport, as_json, write
+from daemon.report.period_page import render, second, spoken_span
 from daemon.report.period_plots import EXCERPT_BARS
-from daemon.report.points import points_of
+from daemon.report.points import headline, points_of
 from daemon.report.timeline import Timeline
 from risk.adherence.rolled import Rollup
 from risk.adherence.rollup import Roll, roll_up
@@ -327,7 +328,7 @@ def test_a_reader_sees_each_planted_fault_before_anything_else_on_the_page(said)
     for point in said["findings"][: len(faulty_day.PLANTED)]:
         assert point["anchor"] in names
         assert point["value"] in found
-        assert period.second(point["ts_ns"]) in found
+        assert second(point["ts_ns"]) in found
     assert said["answer"] == "1 thing went wrong, 3 more to look at"
     assert "state" not in said["answer"]
 
