@@ -5,7 +5,7 @@ from typing import Any
 
 from bus.calendar import NEW_YORK, to_datetime
 from bus.messages import AnyMessage
-from bus.values import PRICE_SCALE, VOLUME_SCALE
+from bus.values import NS_PER_DAY, PRICE_SCALE, VOLUME_SCALE
 from daemon.report import period_plots, plots, words
 from daemon.report.page import Figure, Tile, figure, templates
 from daemon.report.period import PeriodReport
@@ -339,6 +339,6 @@ def _figure(name: str, value: object) -> str:
             return f"{value / PRICE_SCALE:.5f}"
         if name.endswith("_e2"):
             return words.number(value / VOLUME_SCALE, 2)
-        if name.startswith("ts_"):
+        if name.endswith("_ns") and value > NS_PER_DAY:  # a moment; durations are shorter
             return second(value)
     return words.typeset(str(value))

@@ -165,7 +165,7 @@ class Adherence:
         ledger = self._ledger
         self._n_bars += 1
         self._last_ns = max(self._last_ns, bar.ts_close_ns)
-        ledger.bar_counts[bar.symbol] = ledger.bar_counts.get(bar.symbol, 0) + 1
+        ledger.on_bar(bar)
         kept = self._bars.get(bar.symbol)
         if kept is None:
             kept = self._bars[bar.symbol] = deque(maxlen=PLOTTED_BARS)

@@ -16,6 +16,7 @@ from bus.calendar import trading_day
 from bus.messages import (
     AccountSnapshot,
     BalanceMoved,
+    Bar,
     CalibratedForecast,
     Intent,
     OrderAccepted,
@@ -212,6 +213,11 @@ class Ledger:
             self.balance_breaks.append(f"{move.move_id} left {move.balance}, the deals say {self.balance}")
 
     # --- decisions ---------------------------------------------------------------------------------------------
+
+    def on_bar(self, bar: Bar) -> None:
+        """Count a closed bar; one before the symbol's first quote is history."""
+        if bar.symbol in self.quotes:
+            self.bar_counts[bar.symbol] = self.bar_counts.get(bar.symbol, 0) + 1
 
     def on_signal(self, forecast: CalibratedForecast) -> None:
         """Remember when the bar of a forecast closed: decision delays are counted from there."""

@@ -18,6 +18,7 @@ from bus.messages import (
     AccountSnapshot,
     AnyMessage,
     BalanceMoved,
+    Bar,
     CalibratedForecast,
     ForecastMissed,
     ForecastResolved,
@@ -116,6 +117,7 @@ class Roll:
             RunResumed: self._on_resumed,
             LinkChanged: lambda _, link: self._attendance.link(link),
             AccountSnapshot: self._on_snapshot,
+            Bar: lambda journal, bar: journal.ledger.on_bar(bar),
             CalibratedForecast: self._on_forecast,
             ForecastMissed: self._on_no_forecast,
             ForecastResolved: self._on_resolved,
@@ -291,9 +293,7 @@ class Roll:
             for place, kind in enumerate(("day", "week", "month"))
         ]  # fmt: skip
         total = self._time_period("total", "all", days, facts, whole=own is facts)
-        exact = all(span.conservation.exact for span in spans) and all(
-            adds_up(table, total) for table in tables
-        )  # fmt: skip
+        exact = all(span.conservation.exact for span in spans) and all(adds_up(table, total) for table in tables)
         return Rollup(
             currency=first.currency,
             money_digits=first.money_digits,

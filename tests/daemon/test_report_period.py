@@ -26,6 +26,7 @@ from daemon.report.period_page import render, second, spoken_span
 from daemon.report.period_plots import EXCERPT_BARS
 from daemon.report.points import headline, points_of
 from daemon.report.timeline import Timeline
+from risk.adherence import fold
 from risk.adherence.rolled import Rollup
 from risk.adherence.rollup import Roll, roll_up
 from tests.harness import faulty_day
@@ -134,6 +135,15 @@ def test_the_numbers_of_the_page_are_those_of_the_roll_up(journal, report, page)
         assert f'{name}</th><td class="dim">{row.kind}</td><td class="n">{row.n}<' in page, row.key
     for day in rollup.days:
         assert f'<th scope="row">{day.key}</th>' in page
+
+
+def test_trades_are_those_of_the_runs_own_report(journal, report):
+    own = {trade.position_id: trade for trade in fold(journal).trades}
+
+    assert {trade.position_id for trade in report.rollup.trades} == own.keys()
+    for trade in report.rollup.trades:
+        assert (trade.holding_bars, trade.money) == (own[trade.position_id].holding_bars, own[trade.position_id].money)
+    assert any(trade.holding_bars for trade in report.rollup.trades)
 
 
 def test_json_is_the_roll_up_and_csv_tables_add_up_to_it(report, tmp_path):
