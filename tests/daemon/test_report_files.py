@@ -97,6 +97,27 @@ def test_patterns_are_listed_as_shapes_and_not_as_forecasts(adherence, paths):
     assert "Shapes, not forecasts" in page
 
 
+def test_unusual_bars_and_regimes_are_listed_with_their_bars(tmp_path):
+    journal = synthetic_run(60)
+    at = journal[-1][1].ts_init_ns
+    seen = [
+        m.RegimeSeen(request_id="q", symbol="EURUSD", model_id="states-1", as_of_ns=at + n, regime=regime,
+                     before=before, probabilities_ppm=(500_000, 500_000), ts_init_ns=at + n)
+        for n, (before, regime) in enumerate(((0, 0), (0, 1), (1, 1)))
+    ]  # fmt: skip
+    bar = m.PatternSeen(request_id="q", symbol="EURUSD", pattern="unusual_window", model_id="encoder-1", as_of_ns=at,
+                        error_ppm=9, threshold_ppm=5, percentile=99.4, candles=(0,), ts_init_ns=at)  # fmt: skip
+    adherence = folded([*journal, *((0, each) for each in (*seen, bar))])
+    page = write_report(tmp_path, adherence, CONTEXT).html.read_text()
+
+    assert [(row.key, row.n) for row in adherence.summary().regime_counts] == [
+        ("state 0 of 0 to 1", 1), ("state 1 of 0 to 1", 2),
+    ]  # fmt: skip
+    assert re.search(r"state 1 of 0 to 1</th><td class=\"dim\">states-1, EURUSD</td><td class=\"n\">2<", page)
+    assert re.search(r"Unusual bars \(\d+ newest\)", page)
+    assert re.search(r"encoder-1</td><td class=\"n\">99.4<", page)
+
+
 def test_every_plot_is_told_in_words_too(paths):
     page = paths.html.read_text()
     labels = re.findall(r'role="img" aria-label="([^"]*)"', page)

@@ -178,6 +178,8 @@ def test_a_day_of_the_journal_is_narrowed_to_that_day_and_days_add_up_to_the_mon
     for day, row in zip(days, report.rollup.days, strict=True):
         assert [each.key for each in day.rollup.days] == [row.key]
         assert day.rollup.total.money == row.money
+        for owners in (day.rollup.strategies, day.rollup.symbols, day.rollup.models):
+            assert sum(owner.money.net for owner in owners) == row.money.net
         assert all(day.ts_from_ns <= bar.ts_close_ns < day.ts_to_ns for bars in day.scene.bars.values() for bar in bars)
     weeks = {row.key: report_of(journal, "weekly", row.key).rollup.total.money.net for row in report.rollup.weeks}
     assert weeks == {row.key: row.money.net for row in report.rollup.weeks}
@@ -240,6 +242,22 @@ def test_everything_was_kept_is_said_only_where_nothing_was_found(report):
     info = tuple(point for point in report.points if point.severity == "info")
     assert info
     assert headline(info)[0] == "Everything was kept"
+
+
+def test_a_wide_spread_is_one_episode_with_its_peak_until_it_was_narrow_for_five_minutes():
+    timeline, ledger = Timeline(), Roll()
+    ledger.add(1, synthetic_run(1)[0][1])
+    second_ns = 10**9
+    spreads = [8] * 30 + [24, 60, 30, 8, 8, 40] + [8] * 400 + [24]
+    for number, spread in enumerate(spreads):
+        quote = m.Quote(symbol="EURUSD", bid_e5=120_000, ask_e5=120_000 + spread, ts_event_ns=number * second_ns,
+                        ts_init_ns=number * second_ns)  # fmt: skip
+        timeline.add(quote, ledger.ledger)
+    first, second = timeline.scene().wide
+
+    assert (first.ts_from_ns, first.ts_to_ns) == (30 * second_ns, 35 * second_ns)
+    assert (first.widest_e5, first.widest_ns, first.quotes, first.usual_e5) == (60, 31 * second_ns, 4, 8.0)
+    assert (second.ts_from_ns, second.quotes) == (436 * second_ns, 1)
 
 
 # --- which time --------------------------------------------------------------------------------------------------
