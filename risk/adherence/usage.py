@@ -1,21 +1,26 @@
 """How much of each limit was used at most, worked out again from the journal alone.
 
 Theory of operation. The limits in force stand in `RunStarted.config_json`. Equity floats with every price while a
-position is open and is held against its highest value and against the start of the trading day (17:00 New York); both
-begin anew when an operator lifts a halt. Exposure and the other limits of an entry are looked at when its order is
-decided, the order counted as filled, as the gate does. Limits that nothing here can work out again are told with their
-refusals alone.
+position is open and is held against the marks from which losses and drawdowns are counted (`risk.watermarks`, fed by
+the ledger's own equity); an operator who lifts a halt begins them anew. Exposure and the other limits of an entry are
+looked at when its order is decided, the order counted as filled, as the gate does. Limits that nothing here can work
+out again are told with their refusals alone.
 
 To add one: a line in LIMITS, and where its use is known a `_peak` of it.
 """
 
+from typing import cast
+
 import msgspec
 
 from bus.calendar import next_rollover_ns
+from bus.errors import ConfigError
 from bus.messages import IntentRefused, RunStarted, SubmitOrder
 from bus.values import NS_PER_S, OrderType, divide_half_away
 from risk.adherence.ledger import Ledger
 from risk.adherence.rolled import LimitPeak
+from risk.policy import Policy
+from risk.watermarks import Watermarks
 
 # rule: key in the settings, unit, by how much the key is divided to get the unit
 LIMITS: dict[str, tuple[str, str, int]] = {
@@ -25,6 +30,10 @@ LIMITS: dict[str, tuple[str, str, int]] = {
     "leverage": ("max_leverage_pct", "% of equity", 1),
     "daily_loss": ("daily_loss_pct_e2", "%", 100),
     "trailing_drawdown": ("trailing_drawdown_pct_e2", "%", 100),
+    "weekly_loss": ("losses.weekly_loss_pct_e2", "%", 100),
+    "static_drawdown": ("losses.static_drawdown_pct_e2", "%", 100),
+    "day_end_drawdown": ("losses.day_end_drawdown_pct_e2", "%", 100),
+    "intraday_drawdown": ("losses.intraday_drawdown_pct_e2", "%", 100),
     "order_rate": ("max_orders_per_minute", "orders a minute", 1),
     "spread": ("max_spread_pips_e1", "pips", 10),
     "stop_distance": ("max_stop_distance_pct_e2", "% of the price", 100),
@@ -46,16 +55,17 @@ class Usage:
         self.refusals: dict[tuple[int, str], int] = {}
         self._ledger = ledger
         self._instruments = {entry.symbol: entry for entry in run.instruments}
-        self._peak_equity = 0
-        self._day_start = 0
-        self._rollover_ns = 0
+        self._policy = _policy(run)
+        self._marks = Watermarks(self._policy, run.money_digits)
         self._sent_ns: list[int] = []
         self._flat = True
 
     def begin(self, ts_ns: int) -> None:
-        """The first snapshot came, or a halt was lifted: equity counts from here."""
-        self._rollover_ns = next_rollover_ns(ts_ns)
-        self._peak_equity = self._day_start = self._ledger.equity()
+        """The first snapshot came, or a halt was lifted: losses count from here."""
+        if self._marks.next_day_ns:
+            self._marks.resume(self._ledger.equity())
+        else:
+            self._marks.start(self._ledger.equity(), self._ledger.balance, ts_ns)
 
     def at(self, ts_ns: int, *, priced: bool) -> None:
         """Time or money moved on.
@@ -64,24 +74,33 @@ class Usage:
             ts_ns: now.
             priced: a price or a deal may have changed the equity.
         """
-        if not self._rollover_ns:
+        marks = self._marks
+        if not marks.next_day_ns:
             return
-        if ts_ns >= self._rollover_ns:
-            self._rollover_ns = next_rollover_ns(ts_ns)
-            self._day_start = self._ledger.equity()
+        if ts_ns >= marks.next_day_ns:
+            marks.turn(self._ledger.equity(), self._ledger.balance, ts_ns)
         if not priced:
             return
         equity = self._ledger.equity()
-        self._peak_equity = max(self._peak_equity, equity)
-        if equity < self._day_start and self._day_start > 0:
-            self._used("daily_loss", 100.0 * (self._day_start - equity) / self._day_start, ts_ns)
-        if equity < self._peak_equity and self._peak_equity > 0:
-            self._used("trailing_drawdown", 100.0 * (self._peak_equity - equity) / self._peak_equity, ts_ns)
+        if equity > marks.peak:
+            marks.rise(equity)
+        initial = marks.initial
+        daily = initial if self._policy.losses.percent_of == "initial" else marks.day_start
+        weekly = initial if self._policy.losses.percent_of == "initial" else marks.week_start
+        for rule, mark, base in (  # also where the limit is off: what was lost is worth knowing
+            ("daily_loss", marks.day_start, daily),
+            ("trailing_drawdown", marks.peak, marks.peak),
+            ("weekly_loss", marks.week_start, weekly),
+            ("static_drawdown", marks.static_mark, initial),
+            ("day_end_drawdown", marks.day_end_peak, initial),
+            ("intraday_drawdown", marks.intraday_peak, initial),
+        ):
+            if equity < mark and base > 0:
+                self._used(rule, 100.0 * (mark - equity) / base, ts_ns)
 
     def paid(self, delta: int) -> None:
         """Cash came or went: no result of trading, so the references move with it."""
-        self._peak_equity += delta
-        self._day_start += delta
+        self._marks.moved(delta)
 
     def refused(self, fact: IntentRefused) -> None:
         """A rule said no."""
@@ -145,17 +164,31 @@ class Usage:
             peak.value, peak.ts_ns = value, ts_ns
 
 
+class _Decided(msgspec.Struct):
+    """What of `RunStarted.config_json` is looked at."""
+
+    risk: Policy = Policy()
+
+
+def _policy(run: RunStarted) -> Policy:
+    """The limits in force; all by default where the settings are of a version that this one cannot read."""
+    try:
+        return msgspec.json.decode(run.config_json, type=_Decided).risk
+    except (msgspec.MsgspecError, ConfigError):
+        return Policy()
+
+
 def _limits(run: RunStarted) -> dict[str, float]:
     """The limits in force by rule, in their units; those that the settings do not name are left out."""
     try:
         risk = msgspec.json.decode(run.config_json, type=dict[str, object]).get("risk")
     except msgspec.MsgspecError:
         return {}
-    if not isinstance(risk, dict):
-        return {}
     found: dict[str, float] = {}
     for rule, (key, _, scale) in LIMITS.items():
-        value: object = risk.get(key)
+        value: object = risk
+        for part in key.split("."):
+            value = cast("dict[str, object]", value).get(part) if isinstance(value, dict) else None
         if isinstance(value, int) and not isinstance(value, bool):
             found[rule] = value / scale
     return found
