@@ -1,7 +1,7 @@
 """The few special functions that honest statistics need, in plain Python: no room has to load scipy for them.
 
 Regularised incomplete beta and gamma functions by their continued fractions and series (DLMF 8.17.22, 8.9.2, 8.11.4),
-evaluated by Lentz's method; inverses by bisection. Relative error below 1e-8 for arguments up to a million.
+evaluated by Lentz's method; quantiles by Newton's. Relative error below 1e-8 for arguments up to a million.
 """
 
 import math
@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 _TINY = 1e-300
 _CLOSE = 1e-15
+_NEAR = 1e-13
 _MOST_TERMS = 20_000
-_HALVINGS = 60
+_MOST_STEPS = 200
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
@@ -39,8 +40,24 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def beta_quantile(share: float, a: float, b: float) -> float:
-    """The x at which I_x(a, b) is `share`, to 1e-18."""
-    return _root(lambda x: beta_cdf(x, a, b), share)
+    """The x at which I_x(a, b) is `share`: Newton's steps, kept between what is known to be too low and too high."""
+    low, high = 0.0, 1.0
+    at = a / (a + b)
+    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    for _ in range(_MOST_STEPS):
+        over = beta_cdf(at, a, b) - share
+        if over < 0:
+            low = at
+        else:
+            high = at
+        density = math.exp(scale + (a - 1) * math.log(at) + (b - 1) * math.log1p(-at))
+        step = at - over / density if density > 0 else -1.0
+        if not low < step < high:
+            step = (low + high) / 2
+        if abs(step - at) <= _NEAR * at:
+            return step
+        at = step
+    return at
 
 
 def gamma_upper(a: float, x: float) -> float:
@@ -121,14 +138,3 @@ def _fraction(term: Callable[[int], float]) -> float:
 def _apart(value: float) -> float:
     """Keep a denominator away from zero."""
     return value if abs(value) > _TINY else _TINY
-
-
-def _root(rising: Callable[[float], float], share: float) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if rising(middle) < share:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
