@@ -43,7 +43,8 @@ from models.registry import Registry
 from models.serve import Service
 from tests.harness.markets import HORIZONS
 from tests.harness.paper import exchange, opening
-from tests.harness.swaps import mixed, model_of, seconds_before
+from tests.harness.reign import mixed
+from tests.harness.swaps import model_of, seconds_before
 
 SWAPS, ROLLBACKS = 100, 10
 QUOTES_A_SECOND = 1_000

@@ -10,7 +10,8 @@ from daemon.replay import replay
 from daemon.state import State, SwapFile
 from models.registry import Registry
 from tests.harness.paper import synthetic_quotes
-from tests.harness.swaps import SwapDay, mixed, model_of, quotes_of
+from tests.harness.reign import mixed
+from tests.harness.swaps import SwapDay, model_of, quotes_of
 
 SWAPS = 100
 ROLLBACKS = 10

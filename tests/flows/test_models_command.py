@@ -14,7 +14,7 @@ from daemon.replay import replay
 from models.registry import Registry
 from tests.harness.artifacts import HOUR, forecaster
 from tests.harness.command import REPOSITORY, fresh_state, last_line, paper_arguments, plimsoll
-from tests.harness.swaps import mixed
+from tests.harness.reign import mixed
 from tests.harness.trained import trained as made
 
 WHO = ("--operator", "mo", "--reason", "drill")
