@@ -14,6 +14,8 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2
 # The machine's own certificates, for networks that have an authority of their own.
 export UV_SYSTEM_CERTS ?= true
+# The tests start hundreds of processes; without compiled files each would compile every package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup torch paper test lint lock simulate kill-switch fuzz bench clean
 
