@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from bus.messages import Bar, IntentRefused, LinkChanged, SubmitOrder
+from bus.messages import Bar, HaltLatched, HaltLevel, IntentRefused, LinkChanged, SubmitOrder
 from bus.values import NS_PER_HOUR, default_instrument
 from daemon.core import Core, CoreSettings, StrategySettings
 from daemon.portfolioview import portfolio_view
@@ -16,6 +16,7 @@ from daemon.snapshot import PortfolioView
 from risk.limits.portfolio import RULES
 from risk.policies.portfolio import METHODS, PortfolioLimits
 from risk.policy import Policy
+from risk.portfolio.model import Portfolio
 from tests.harness.basket import PAIRS, closes, learnt
 from tests.harness.paper import START_NS, Day, exchange, opening, synthetic_quotes
 
@@ -74,6 +75,27 @@ def test_two_days_make_the_same_decisions_by_each_method(method, tmp_path):
 def test_limits_that_are_far_away_change_no_decision(tmp_path, free):
     far = limited(var_pct_e2=100_000, shortfall_pct_e2=100_000, entry_var_pct_e2=100_000, factor_pct_e2=100_000)
     assert day(tmp_path / "far", far).decisions == free.decisions
+
+
+def test_figures_that_cannot_be_worked_out_risk_nothing_new_and_keep_nothing_from_closing(tmp_path, monkeypatch, free):
+    settle, calls = Portfolio.settle, []
+
+    def breaking(portfolio):
+        calls.append(None)
+        if len(calls) > 200:
+            raise ZeroDivisionError("no covariance")
+        settle(portfolio)
+
+    monkeypatch.setattr(Portfolio, "settle", breaking)
+    broken = day(tmp_path / "broken", limited(var_pct_e2=100_000))
+    (halt,) = broken.messages(HaltLatched)
+    assert (halt.rule, halt.level) == ("portfolio", HaltLevel.NO_NEW_RISK)
+    assert "ZeroDivisionError: no covariance" in halt.reason
+    entries = [order.ts_init_ns for order in broken.messages(SubmitOrder) if not order.position_id]
+    assert entries
+    assert max(entries) <= halt.ts_init_ns
+    assert any(order.ts_init_ns > halt.ts_init_ns for order in free.messages(SubmitOrder) if not order.position_id)
+    assert any(order.ts_init_ns > halt.ts_init_ns for order in broken.messages(SubmitOrder) if order.position_id)
 
 
 def core_with(prices, settings, *, told=lambda bars: bars):
