@@ -1,6 +1,7 @@
 """`plimsoll train`: train and publish, or say what that would do; and control what trains."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ _STOPPED = 130
 )
 @click.option("--dry-run", is_flag=True, help="Tell the plan, every choice with its reason, and stop there.")
 @click.option("--run", "run_name", metavar="NAME", help="The training run to begin or continue.")
+@click.option("--if-drifted", is_flag=True, help="Only where the last run's journal says that a model drifted.")
+@click.option(
+    "--older-than-d",
+    type=click.IntRange(0, 10_000),
+    default=0,
+    metavar="DAYS",
+    help="With --if-drifted: also where the newest models have seen no bar of the last DAYS.  [default: off]",
+)
 @click.option("--new", is_flag=True, help="Begin a new run even where an unfinished one could be continued.")
 @with_settings
 def train(
@@ -51,6 +60,8 @@ def train(
     strategy: str | None,
     dry_run: bool,
     run_name: str | None,
+    if_drifted: bool,
+    older_than_d: int,
     new: bool,
 ) -> int:
     """Train, calibrate and publish models: the default ones, or those that are named.
@@ -69,6 +80,7 @@ def train(
       plimsoll train --data hours --symbol EURUSD
       plimsoll train --model tcn --model gru --strategy accurate --dry-run
       torchrun --nproc-per-node 2 .venv/bin/plimsoll train --model tcn --run nightly
+      plimsoll train --stage --if-drifted --older-than-d 30
       plimsoll train control 0001 pause
     """  # noqa: D301 (click keeps the lines of a paragraph that begins so)
     if click.get_current_context().invoked_subcommand is not None:
@@ -83,6 +95,8 @@ def train(
         models__architectures=architectures,
         training__strategy=strategy,
     )
+    if if_drifted and not _reasons(settings, loaded, older_than_d):
+        return 0
     data = load_data(loaded)
     if dry_run:
         return _plan(settings, loaded, data)
@@ -108,6 +122,24 @@ def train(
             click.echo(f"published {', '.join(release.models)}; {release.active} {word}")
         click.echo(f"training run {run.name}: {run.folder / 'report.html'}")
     return 0
+
+
+def _reasons(settings: Settings, config: Any, older_than_d: int) -> bool:
+    """Say why to train, or that there is no reason; whether there is one."""
+    from daemon.drifted import why_train
+    from models.registry import Registry
+
+    state = settings.open_state()
+    registry = Registry(state.models, config.models.trust)
+    reasons = why_train(state, registry, older_than_d=older_than_d, now_ns=time.time_ns())
+    for reason in reasons:
+        click.echo(f"training, because {reason}", err=True)
+    if not reasons:
+        if settings.as_json:
+            emit({"releases": [], "reasons": []})
+        else:
+            click.echo("nothing has drifted: nothing is trained")
+    return bool(reasons)
 
 
 def _plan(settings: Settings, config: Any, data: Any) -> int:

@@ -20,6 +20,7 @@ UNITS = Path(__file__).parents[2] / "systemd"
 UNIT, BROKER_UNIT = UNITS / "plimsoll.service", UNITS / "plimsoll@.service"
 PARITY_UNIT, PARITY_TIMER = UNITS / "plimsoll-parity@.service", UNITS / "plimsoll-parity@.timer"
 REPORT_UNIT, REPORT_TIMER = UNITS / "plimsoll-report@.service", UNITS / "plimsoll-report@.timer"
+TRAIN_UNIT, TRAIN_TIMER = UNITS / "plimsoll-train.service", UNITS / "plimsoll-train.timer"
 COMMANDS = {UNIT: "paper --headless --pace real", BROKER_UNIT: "run --mode %i --headless"}
 
 
@@ -153,7 +154,16 @@ def test_the_nightly_report_comes_after_the_comparison_that_it_shows():
     assert "OnCalendar=Mon..Fri 17:30:00 America/New_York" in REPORT_TIMER.read_text().splitlines()
 
 
-@pytest.fixture(params=[*COMMANDS, PARITY_UNIT, REPORT_UNIT], ids=lambda unit: unit.name)
+def test_training_anew_waits_for_a_reason_and_leaves_the_machine_to_trading():
+    lines = TRAIN_UNIT.read_text().splitlines()
+
+    assert any("plimsoll train --stage --if-drifted --older-than-d 30" in line for line in lines)
+    for line in ("CPUWeight=20", "IOWeight=20", "Nice=15", "MemoryMax=8G"):
+        assert line in lines
+    assert any(line.startswith("OnCalendar=Sat") for line in TRAIN_TIMER.read_text().splitlines())
+
+
+@pytest.fixture(params=[*COMMANDS, PARITY_UNIT, REPORT_UNIT, TRAIN_UNIT], ids=lambda unit: unit.name)
 def analyze(request, tmp_path):
     program = shutil.which("systemd-analyze")
     if program is None:
