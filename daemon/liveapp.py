@@ -1,4 +1,7 @@
-"""The composition of a live or demo run: configuration, credentials, account, models, journal, shell."""
+"""The composition of a live or demo run: configuration, credentials, account, models, journal, shell.
+
+What is wired stands in one place, and therefore in one file of about 400 lines.
+"""
 
 import asyncio
 import contextlib

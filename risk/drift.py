@@ -176,10 +176,40 @@ class PerformanceDrift:
         return DriftState.UNMEASURED if len(self._blocks) < LEAST else self._level.state
 
 
-class DataDrift:
+class _Bars:
+    """A window of bars beside what a model has seen: what data and spectrum have in common."""
+
+    __slots__ = ("_level", "_rows", "_window", "value_pct_e2", "what")
+
+    def __init__(self, what: str, limit_pct: int, window: int) -> None:
+        self._rows: deque[tuple[int, ...]] = deque()
+        self._window = window
+        self._level = Level(100 * limit_pct)
+        self.value_pct_e2 = 0
+        self.what = what
+
+    @property
+    def n(self) -> int:
+        """Bars in the window."""
+        return len(self._rows)
+
+    @property
+    def limit_pct_e2(self) -> int:
+        """Where `warn` begins, in 1/100 percent."""
+        return self._level.limit_e4
+
+    @property
+    def state(self) -> DriftState:
+        """What the comparison says."""
+        if not self.what:
+            return DriftState.NO_REFERENCE
+        return DriftState.UNMEASURED if len(self._rows) < self._window else self._level.state
+
+
+class DataDrift(_Bars):
     """Returns and true ranges of bars beside those that a model has seen."""
 
-    __slots__ = ("_counts", "_level", "_references", "_rows", "_window", "value_pct_e2", "what")
+    __slots__ = ("_counts", "_references")
 
     def __init__(self, reference: TrainingSummary | None, *, limit_pct: int, window: int = DATA_WINDOW) -> None:
         named = () if reference is None else (
@@ -187,11 +217,7 @@ class DataDrift:
         )  # fmt: skip
         self._references: tuple[tuple[str, Histogram], ...] = tuple(each for each in named if each[1].edges)
         self._counts = [[0] * len(each.shares_ppm) for _, each in self._references]
-        self._rows: deque[tuple[int, ...]] = deque()
-        self._window = window
-        self._level = Level(100 * limit_pct)
-        self.value_pct_e2 = 0
-        self.what = self._references[0][0] if self._references else ""
+        super().__init__(self._references[0][0] if self._references else "", limit_pct, window)
 
     def add(self, return_ppm: int, range_ppm: int) -> None:
         """Take one bar."""
@@ -216,37 +242,16 @@ class DataDrift:
         self.value_pct_e2, self.what = max(moved)
         self._level.move(self.value_pct_e2)
 
-    @property
-    def n(self) -> int:
-        """Bars in the window."""
-        return len(self._rows)
 
-    @property
-    def limit_pct_e2(self) -> int:
-        """Where `warn` begins, in 1/100 percent."""
-        return self._level.limit_e4
-
-    @property
-    def state(self) -> DriftState:
-        """What the comparison says."""
-        if not self._references:
-            return DriftState.NO_REFERENCE
-        return DriftState.UNMEASURED if len(self._rows) < self._window else self._level.state
-
-
-class SpectrumDrift:
+class SpectrumDrift(_Bars):
     """The power of returns by octave beside that of the bars that a model has seen."""
 
-    __slots__ = ("_level", "_rows", "_shares_ppm", "_totals", "_window", "value_pct_e2", "what")
+    __slots__ = ("_shares_ppm", "_totals")
 
     def __init__(self, reference: TrainingSummary | None, *, limit_pct: int, window: int = SPECTRUM_WINDOW) -> None:
         self._shares_ppm = () if reference is None else reference.octaves_ppm
         self._totals = [0] * len(self._shares_ppm)
-        self._rows: deque[tuple[int, ...]] = deque()
-        self._window = window
-        self._level = Level(100 * limit_pct)
-        self.value_pct_e2 = 0
-        self.what = "power by octave"
+        super().__init__("power by octave" if self._shares_ppm else "", limit_pct, window)
 
     def add(self, octaves: Sequence[int]) -> None:
         """Take the powers of one bar."""
@@ -262,23 +267,6 @@ class SpectrumDrift:
         if len(self._rows) == self._window and any(totals):
             self.value_pct_e2 = _moved_e4(totals, self._shares_ppm)
             self._level.move(self.value_pct_e2)
-
-    @property
-    def n(self) -> int:
-        """Bars in the window."""
-        return len(self._rows)
-
-    @property
-    def limit_pct_e2(self) -> int:
-        """Where `warn` begins, in 1/100 percent."""
-        return self._level.limit_e4
-
-    @property
-    def state(self) -> DriftState:
-        """What the comparison says."""
-        if not self._shares_ppm:
-            return DriftState.NO_REFERENCE
-        return DriftState.UNMEASURED if len(self._rows) < self._window else self._level.state
 
 
 Drift = PerformanceDrift | DataDrift | SpectrumDrift
