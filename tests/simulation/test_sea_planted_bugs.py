@@ -319,9 +319,14 @@ BUGS = [
 ]
 
 
+ASKED_FIRST = {a_halt_that_flattens_forgets_what_could_not_be_closed_at_once: 142}
+"""Seeds known to find what takes long to find; all others are asked where these no longer do."""
+
+
 def found_at(plant, tmp_path):
-    """The first seed that notices, or None."""
-    for seed in range(SEEDS):
+    """A seed that notices, or None."""
+    first = ASKED_FIRST.get(plant, 0)
+    for seed in (first, *(each for each in range(SEEDS) if each != first)):
         patch = pytest.MonkeyPatch()
         try:
             with_resting(patch)
