@@ -53,7 +53,7 @@ test: setup $(FUZZER) ## Run every linter, type check, import contract and test
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/pyright --warnings
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -n 3 --dist loadgroup
+	@$(BIN)/pytest -q -n 2 --dist loadgroup
 
 lint: setup ## Linters and types alone
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/pyright --warnings && $(BIN)/lint-imports

@@ -77,7 +77,7 @@ def test_money_in_the_report_adds_up_to_the_smallest_unit(trained):
     assert money["balance_change"] == money["booked"] == result["pnl"]
 
 
-KILLS = int(os.environ.get("PLIMSOLL_KILLS", "8"))
+KILLS = int(os.environ.get("PLIMSOLL_KILLS", "5"))
 """A batch; fifty in all by ``PLIMSOLL_KILLS=25 pytest tests/flows/test_paper_command.py``."""
 
 

@@ -26,7 +26,7 @@ from tests.harness.storm import FAULTS, KINDS, Storm
 
 BATCH = 20
 ALONE = os.environ.get("PLIMSOLL_SEED")
-SEEDS = int(os.environ.get("PLIMSOLL_SEEDS", "100"))
+SEEDS = int(os.environ.get("PLIMSOLL_SEEDS", "50"))
 FIRST = [int(ALONE)] if ALONE else range(0, SEEDS, BATCH)
 WELL_S = 60
 
