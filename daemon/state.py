@@ -231,18 +231,23 @@ class State:
 
     def in_use(self) -> bool:
         """Whether a process trades on this state just now."""
-        try:
-            fd = os.open(self.folder / "lock", os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(fd)
+        return is_locked(self.folder / "lock")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file just now; one that is not there is held by nobody."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _halt_command(level: HaltLevel, operator: str, reason: str) -> HaltTrading:

@@ -32,7 +32,7 @@ import msgspec
 from bus.calendar import to_datetime
 from bus.errors import ConfigError
 from daemon.config import Config
-from daemon.state import write_durably
+from daemon.state import is_locked, write_durably
 from daemon.tensorboard import EventFile
 from models.learning import Command
 from models.revision import revision
@@ -149,17 +149,7 @@ class TrainingRun:
 
     def active(self) -> bool:
         """Whether a process has it just now."""
-        try:
-            lock = os.open(self.folder / "lock", os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return is_locked(self.folder / "lock")
 
     def wish(self) -> Command | None:
         """The oldest wish that nobody has taken yet; the control file is looked at ten times a second."""

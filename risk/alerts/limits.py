@@ -7,6 +7,7 @@ A limit is told at `limit_warning_pct` and at 100 %, each once a breach.
 To let another limit be watched: write a function here, or anywhere in the room, and give it a line in USES.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -138,7 +139,7 @@ def limit_uses(book: Book, policy: Policy, now_ns: int, *, at_quote: bool = Fals
     return [use for uses, every in USES if every or not at_quote for use in uses(book, policy, now_ns)]
 
 
-class _Limits:
+class _Limits(ABC):
     """Holds the limits' use against a share of them."""
 
     hears: tuple[type[Any], ...] = (
@@ -183,9 +184,9 @@ class _Limits:
         self._told.update(each.subject for each in readings if each.breached)
         return readings
 
+    @abstractmethod
     def bound_ppm(self, context: Context) -> int:
         """From which share of a limit on it is told."""
-        raise NotImplementedError
 
     @staticmethod
     def _reading(use: LimitUse, bound: int, context: Context) -> Reading:

@@ -18,7 +18,7 @@ from bus.messages import (
     Quote,
 )
 from bus.values import NS_PER_MS
-from risk.alerts.rule import Context, Reading, Rule, Told
+from risk.alerts.rule import Context, Reading, Rule, Told, graded
 from risk.alerts.settings import AlertSettings
 
 _NONE_UNANSWERED = "0 commands unanswered"
@@ -132,11 +132,8 @@ class ClockApart:
 
 def clock_reading(subject: str, apart_ns: int, settings: AlertSettings) -> Reading:
     """Hold a difference of clocks against the bound. `step` is what a shell tells of our own clock being set."""
-    bound_ns = settings.clock_offset_ms * NS_PER_MS
-    met = abs(apart_ns)
-    breached = True if met > bound_ns else False if met * 100 <= bound_ns * settings.clear_pct else None
     words = (f"{apart_ns / 1e6:+.0f} ms", f"{settings.clock_offset_ms} ms")
-    return Reading(subject=subject, breached=breached, words=lambda: words)
+    return graded(subject, abs(apart_ns), settings.clock_offset_ms * NS_PER_MS, settings, lambda: words)
 
 
 class ClockStepped(Told):

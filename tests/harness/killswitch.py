@@ -7,6 +7,8 @@ anything of ours open. The process is killed, at once after the halt or when all
 and the next process must hold what the journal says. All the while, from EAGER_S on, the strategy wants in on every
 quote. Nothing in it draws from the product.
 
+One file past 400 lines, since states, triggers and what is asserted of both are one table.
+
 What is asserted, for a halt of level L that should come at `due`:
 
     entries   no order that opens risk leaves later than BLOCKED_S after `due`, in this life or the next
