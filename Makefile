@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZER := $(VENV)/.fuzzer
+MUTATOR := $(VENV)/.mutator
 UVENV := .uv
 # uv from the PATH where there is one; otherwise one in a private environment, which works where the
 # system's Python is externally managed as well.
@@ -17,7 +18,7 @@ export UV_SYSTEM_CERTS ?= true
 # The tests start hundreds of processes; without compiled files each would compile every package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup torch paper test lint lock simulate kill-switch fuzz bench clean
+.PHONY: help setup torch paper test lint lock simulate kill-switch fuzz mutants bench clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -63,6 +64,8 @@ lock: ## Resolve requirements.lock anew (hashes, no index hosts)
 		--custom-compile-command "make lock" --extra dev --extra sample --quiet pyproject.toml -o requirements.lock
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --group fuzz --quiet -o tests/fuzz/requirements.lock
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --group mutation --quiet -c requirements.lock -o tests/mutation/requirements.lock
 
 simulate: setup ## Run many seeded disasters: make simulate SEEDS=5000
 	@PLIMSOLL_SEEDS=$(or $(SEEDS),2000) $(BIN)/pytest -q -n 2 --timeout 0 tests/simulation/test_disasters.py tests/simulation/test_sea.py
@@ -72,6 +75,14 @@ kill-switch: setup ## The kill switch from every state by every trigger: make ki
 
 fuzz: setup $(FUZZER) ## Fuzz what talks to cTrader, guided by coverage: make fuzz SECONDS=600
 	@$(BIN)/python tests/fuzz/fuzz_ctrader.py -max_total_time=$(or $(SECONDS),60)
+
+$(MUTATOR): $(STAMP) tests/mutation/requirements.lock
+	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r tests/mutation/requirements.lock
+	@touch $@
+
+mutants: setup $(MUTATOR) ## Break risk/ in every small way and see that tests notice: make mutants ONLY='risk.gate*'
+	@$(BIN)/python -m mutmut run $(if $(ONLY),'$(ONLY)')
+	@$(BIN)/python tests/mutation/score.py
 
 bench: setup ## Measure this machine; one JSON line each
 	@for f in bench/bench_*.py; do $(BIN)/python $$f || exit 1; done
