@@ -8,7 +8,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bus.errors import DataError
-from bus.values import NS_PER_DAY, NS_PER_S
+from bus.values import NS_PER_DAY, NS_PER_HOUR, NS_PER_S
 
 NEW_YORK = ZoneInfo("America/New_York")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,9 +55,15 @@ def next_rollover_ns(ts_ns: int) -> int:
 
 def week_start_ns(ts_ns: int) -> int:
     """The start of the trading week a moment belongs to: Sunday 17:00 New York, at that moment or before it."""
-    day = trading_day(ts_ns)
+    return _week_bounds(ts_ns // NS_PER_HOUR)[0]
+
+
+@lru_cache(maxsize=4096)
+def _week_bounds(hour: int) -> tuple[int, int]:
+    """Start and end of the trading week of an hour since 1970; it begins and ends with an hour, on any clock."""
+    day = trading_day(hour * NS_PER_HOUR)
     monday = day - (day - 1) % 7  # date.fromordinal(1) was a Monday
-    return _day_bounds(monday - 1 - _EPOCH_ORDINAL)[0]
+    return _day_bounds(monday - 1 - _EPOCH_ORDINAL)[0], _day_bounds(monday + 4 - _EPOCH_ORDINAL)[0]
 
 
 def market_open(ts_ns: int, session: str) -> bool:
@@ -145,5 +151,4 @@ def minute_of_week(ts_ns: int, zone: str) -> int:
 
 def week_end_ns(ts_ns: int) -> int:
     """When the trading week of a moment ends: Friday 17:00 New York (included in the weekend that follows)."""
-    friday = trading_day(week_start_ns(ts_ns)) + 4
-    return _day_bounds(friday - _EPOCH_ORDINAL)[0]
+    return _week_bounds(ts_ns // NS_PER_HOUR)[1]

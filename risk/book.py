@@ -149,7 +149,7 @@ class Book:
     def leverage_of(self, symbol: str) -> int:
         """The smaller of the account's and the symbol's leverage."""
         own = self.instruments[symbol].leverage
-        return min(self.leverage, own) if own else self.leverage
+        return own if 0 < own < self.leverage else self.leverage
 
     def exposure_of(self, symbol: str) -> int:
         """Signed volume held in a symbol, in 1/100 units."""

@@ -9,7 +9,8 @@ from bus.calendar import (
 )
 from bus.values import NS_PER_DAY, NS_PER_S
 from risk.limits.check import Breach, Check, Rule
-from risk.policies.hours import Hours, intervals
+from risk.policies.hours import intervals
+from risk.policies.news import News
 
 _MINUTE_NS = 60 * NS_PER_S
 _ALWAYS = "always"
@@ -25,7 +26,10 @@ def session_hours(c: Check) -> Breach | None:
     for sessions in (hours.sessions, of_symbol.sessions if of_symbol is not None else ()):
         if sessions:
             minute = minute_of_week(c.now_ns, hours.zone)
-            if not any(first <= minute < last for first, last in intervals(sessions)):
+            for first, last in intervals(sessions):
+                if first <= minute < last:
+                    break
+            else:
                 limit = f"{', '.join(sessions)} ({hours.zone})"
                 return Breach("session_hours", limit, _clock(c.now_ns), "the same entry within these hours")
     return None
@@ -46,19 +50,14 @@ def rollover(c: Check) -> Breach | None:
     return None
 
 
-def weekend_begins_ns(hours: Hours, now_ns: int) -> int:
-    """When, in the trading week of a moment, entries end for the weekend; `week_end_ns` where nothing says so."""
-    return week_end_ns(now_ns) - max(hours.weekend_entries_min, hours.weekend_flat_min) * _MINUTE_NS
-
-
 def weekend(c: Check) -> Breach | None:
     """Whether the week is about to end, has ended, or has only just begun."""
     hours = c.policy.hours
     if c.instrument.session == _ALWAYS:
         return None
-    closing = hours.weekend_entries_min or hours.weekend_flat_min
-    if closing and c.now_ns >= weekend_begins_ns(hours, c.now_ns):
-        limit = f"{max(hours.weekend_entries_min, hours.weekend_flat_min)} minutes before the week ends"
+    closing_min = max(hours.weekend_entries_min, hours.weekend_flat_min)
+    if closing_min and c.now_ns >= week_end_ns(c.now_ns) - closing_min * _MINUTE_NS:
+        limit = f"{closing_min} minutes before the week ends"
         return Breach("weekend", limit, _clock(c.now_ns), "the same entry next week")
     if hours.week_open_min and c.now_ns < week_start_ns(c.now_ns) + hours.week_open_min * _MINUTE_NS:
         limit = f"{hours.week_open_min} minutes after the week began"
@@ -67,18 +66,21 @@ def weekend(c: Check) -> Breach | None:
     return None
 
 
+def _blackout(settings: News) -> str:
+    return f"{settings.before_min} minutes before and {settings.after_min} after events"
+
+
 def news(c: Check) -> Breach | None:
     """Whether an event that moves a currency of the symbol is near, or the calendar is one of the past."""
     settings = c.policy.news
     if not settings.on:
         return None
-    limit = f"{settings.before_min} minutes before and {settings.after_min} after events"
     if c.calendar_last_ns is None:
-        return Breach("news", limit, "no calendar", f"events from {settings.file}")
+        return Breach("news", _blackout(settings), "no calendar", f"events from {settings.file}")
     if c.news is not None:
         value = f"{c.news.currency} {c.news.title} at {_clock(c.news.ts_ns)}"
         until = _clock(c.news.ts_ns + settings.after_min * _MINUTE_NS)
-        return Breach("news", limit, value, f"the same entry after {until}")
+        return Breach("news", _blackout(settings), value, f"the same entry after {until}")
     days = settings.runs_out_days
     if days and c.now_ns > c.calendar_last_ns + days * NS_PER_DAY:
         value = f"the last of them was at {_clock(c.calendar_last_ns)}" if c.calendar_last_ns else "none of them"

@@ -15,8 +15,8 @@ def equity(c: Check) -> Breach | None:
 
 
 def _lost(c: Check, rule: str) -> Breach | None:
-    for floor in c.floors:
-        if floor.rule == rule and c.equity <= floor.at:
+    for floor in c.fallen:
+        if floor.rule == rule:
             value = f"{floor.lost(c.equity)} since {floor.since}"
             return Breach(rule, floor.limit, value, f"equity above {floor.at}, or a resume")
     return None
@@ -54,7 +54,8 @@ def intraday_drawdown(c: Check) -> Breach | None:
 
 def scope_loss(c: Check) -> Breach | None:
     """Whether the symbol or the strategy has lost, floating, as much today as it may."""
-    for limit_e2, at in c.limits("daily_loss_pct_e2", 0):
+    for limit_e2, place in c.limits["daily_loss_pct_e2"]:
+        at = c.figures[place]
         if at.result < 0 and -at.result * _PCT_E2 >= c.day_start_equity * limit_e2:
             limit = f"{limit_e2 / 100:.2f} % of {c.day_start_equity} in {at.name}"
             return Breach("scope_loss", limit, f"{-at.result} lost", "the next trading day")
@@ -64,16 +65,16 @@ def scope_loss(c: Check) -> Breach | None:
 def losing_streak(c: Check) -> Breach | None:
     """Whether too many positions in a row have lost, and the pause after them is not over."""
     cool_s = c.policy.streaks.cool_down_s
-    for limit, at in c.limits("max_consecutive_losses", c.policy.streaks.max_consecutive_losses):
+    for limit, place in c.limits["max_consecutive_losses"]:
+        at = c.figures[place]
         if at.losses < limit:
             continue
         over = c.now_ns >= at.last_loss_ns + cool_s * NS_PER_S if cool_s else c.day_begin_ns > at.last_loss_ns
         if not over:
-            whose = "" if at is c.account else f" in {at.name}"
             when = f"{to_datetime(at.last_loss_ns + cool_s * NS_PER_S):%Y-%m-%d %H:%M} UTC"
             return Breach(
                 "losing_streak",
-                f"{limit} losses in a row{whose}",
+                f"{limit} losses in a row{c.whose(place)}",
                 f"{at.losses}, the last at {to_datetime(at.last_loss_ns):%Y-%m-%d %H:%M} UTC",
                 f"the same entry from {when} on" if cool_s else "the next trading day",
             )
@@ -90,31 +91,37 @@ RULES = (
         daily_loss,
         "A day that has lost too much, counting what still floats, takes no more risk.",
         ("daily_loss_pct_e2", "loss_halt_level", "losses.percent_of", *_DAY),
+        needs="fallen",
     ),
     Rule(
         weekly_loss,
         "A bad week ends before it becomes a bad month.",
         ("losses.weekly_loss_pct_e2", "loss_halt_level", "losses.percent_of", *_DAY),
+        needs="fallen",
     ),
     Rule(
         trailing_drawdown,
         "An account that has fallen too far from its highest floating equity takes no more risk.",
         ("trailing_drawdown_pct_e2", "loss_halt_level"),
+        needs="fallen",
     ),
     Rule(
         static_drawdown,
         "The account never falls further below the balance that it was given than its lender allows.",
         ("losses.static_drawdown_pct_e2", "loss_halt_level", *_INITIAL),
+        needs="fallen",
     ),
     Rule(
         day_end_drawdown,
         "What a day has won at its end is not lost again beyond a fixed amount.",
         ("losses.day_end_drawdown_pct_e2", "loss_halt_level", *_TRAIL, *_DAY),
+        needs="fallen",
     ),
     Rule(
         intraday_drawdown,
         "What equity has reached at any moment is not lost again beyond a fixed amount.",
         ("losses.intraday_drawdown_pct_e2", "loss_halt_level", *_TRAIL),
+        needs="fallen",
     ),
     Rule(scope_loss, "What loses too much alone is stopped before it stops everything.", ("*.daily_loss_pct_e2",)),
     Rule(

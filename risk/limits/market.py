@@ -47,15 +47,17 @@ def price_collar(c: Check) -> Breach | None:
     if c.quote is None:
         return None
     touch_e5 = c.quote.ask_e5 if c.intent.side > 0 else c.quote.bid_e5
-    resting_e1 = c.policy.resting_collar_pips_e1 if c.intent.order_type != OrderType.MARKET else 0
-    for what, price_e5, limit_e1 in (
-        ("reference", c.intent.reference_e5, c.policy.price_collar_pips_e1),
-        ("order price", c.intent.price_e5, resting_e1),
-    ):
-        away_e5 = abs(price_e5 - touch_e5)
-        if limit_e1 and away_e5 * 10 > limit_e1 * c.instrument.pip_e5:
-            value = f"{what} {away_e5 / c.instrument.pip_e5:.1f} pips from {touch_e5}"
-            return Breach("price_collar", f"{limit_e1 / 10:.1f} pips", value, f"within {limit_e1 / 10:.1f} pips")
+    market = c.intent.order_type == OrderType.MARKET
+    return _away(c, "reference", c.intent.reference_e5, touch_e5, c.policy.price_collar_pips_e1) or (
+        None if market else _away(c, "order price", c.intent.price_e5, touch_e5, c.policy.resting_collar_pips_e1)
+    )
+
+
+def _away(c: Check, what: str, price_e5: int, touch_e5: int, limit_e1: int) -> Breach | None:
+    away_e5 = abs(price_e5 - touch_e5)
+    if limit_e1 and away_e5 * 10 > limit_e1 * c.instrument.pip_e5:
+        value = f"{what} {away_e5 / c.instrument.pip_e5:.1f} pips from {touch_e5}"
+        return Breach("price_collar", f"{limit_e1 / 10:.1f} pips", value, f"within {limit_e1 / 10:.1f} pips")
     return None
 
 

@@ -82,16 +82,18 @@ def regime(c: Check) -> Breach | None:
 
 
 RULES = (
-    Rule(forecast_expired, "A decision on an expired forecast is a decision on old news."),
+    Rule(forecast_expired, "A decision on an expired forecast is a decision on old news.", needs="model"),
     Rule(
         forecasts_missing,
         "A model that falls silent brings no new risk until it has answered steadily again.",
         ("models.misses", "models.answers"),
+        needs="model",
     ),
     Rule(
         coverage,
         "Intervals that do not hold what they promise are nothing to risk money on; size falls first.",
         ("models.coverage_window", "models.false_block_pct_e2", "models.degraded_pct"),
+        needs="model",
     ),
     Rule(
         drift,
@@ -102,15 +104,18 @@ RULES = (
             "models.spectrum_drift_pct",
             "models.drift_pct",
         ),
+        needs="model",
     ),
     Rule(
         anomaly,
         "What looks like nothing in training is waited out, or traded small.",
         ("models.unusual_bars", "models.unusual_pct"),
+        needs="model",
     ),
     Rule(
         regime,
         "Regimes that somebody chose to avoid are waited out, or traded small.",
         ("models.avoid_regimes", "models.sure_regime_pct", "models.avoided_pct"),
+        needs="model",
     ),
 )

@@ -1,6 +1,6 @@
 """Whether the order itself is sound: its stop, its rate, what orders have cost today."""
 
-from risk.limits.check import Breach, Check, Figures, Rule
+from risk.limits.check import Breach, Check, Rule
 
 _PCT_E2 = 10_000
 
@@ -34,39 +34,37 @@ def stop_distance(c: Check) -> Breach | None:
     return None
 
 
-def _of(c: Check, figures: Figures) -> str:
-    """Whose limit it is, where it is not the account's."""
-    return "" if figures is c.account else f" in {figures.name}"
-
-
 def order_rate(c: Check) -> Breach | None:
     """Whether orders already leave too fast."""
-    for limit, at in c.limits("max_orders_per_minute", c.policy.max_orders_per_minute):
-        if at.orders >= limit:
-            value = f"{at.orders} in the last minute"
+    for limit, place in c.limits["max_orders_per_minute"]:
+        orders = c.figures[place].orders
+        if orders >= limit:
+            value = f"{orders} in the last minute"
             return Breach(
-                "order_rate", f"{limit} a minute{_of(c, at)}", value, f"fewer than {limit} in the minute before"
+                "order_rate", f"{limit} a minute{c.whose(place)}", value, f"fewer than {limit} in the minute before"
             )
     return None
 
 
 def cancel_rate(c: Check) -> Breach | None:
     """Whether so much is being cancelled that entering more makes no sense."""
-    for limit, at in c.limits("max_cancels_per_minute", c.policy.orders.max_cancels_per_minute):
-        if at.cancels >= limit:
-            value = f"{at.cancels} in the last minute"
+    for limit, place in c.limits["max_cancels_per_minute"]:
+        cancels = c.figures[place].cancels
+        if cancels >= limit:
+            value = f"{cancels} in the last minute"
             return Breach(
-                "cancel_rate", f"{limit} a minute{_of(c, at)}", value, f"fewer than {limit} in the minute before"
+                "cancel_rate", f"{limit} a minute{c.whose(place)}", value, f"fewer than {limit} in the minute before"
             )
     return None
 
 
 def slippage_budget(c: Check) -> Breach | None:
     """Whether the day has lost as much to slippage as it may."""
-    for limit_e2, at in c.limits("slippage_budget_pct_e2", c.policy.orders.slippage_budget_pct_e2):
-        if at.spent * _PCT_E2 >= c.day_start_equity * limit_e2:
-            limit = f"{limit_e2 / 100:.2f} % of {c.day_start_equity}{_of(c, at)}"
-            return Breach("slippage_budget", limit, f"{at.spent} spent", "the next trading day")
+    for limit_e2, place in c.limits["slippage_budget_pct_e2"]:
+        spent = c.figures[place].spent
+        if spent * _PCT_E2 >= c.day_start_equity * limit_e2:
+            limit = f"{limit_e2 / 100:.2f} % of {c.day_start_equity}{c.whose(place)}"
+            return Breach("slippage_budget", limit, f"{spent} spent", "the next trading day")
     return None
 
 

@@ -97,30 +97,36 @@ RULES = (
         portfolio_history,
         "What positions lose together is known from history alone; without any, the limits on size are all there is.",
         ("portfolio.require_history", "portfolio.min_bars"),
+        needs="outlook",
     ),
     Rule(
         value_at_risk,
         "Positions that are each small enough can lose too much together; an entry that lowers that is welcome.",
         ("portfolio.var_pct_e2", *_SCENARIOS),
+        needs="outlook",
     ),
     Rule(
         expected_shortfall,
         "How bad the bad days are counts as well as how rare they are.",
         ("portfolio.shortfall_pct_e2", *_SCENARIOS),
+        needs="outlook",
     ),
     Rule(
         entry_risk,
         "No single entry takes up most of what the book may risk.",
         ("portfolio.entry_var_pct_e2", *_SCENARIOS),
+        needs="outlook",
     ),
     Rule(
         correlation,
         "Positions that move together are one position in several names.",
         ("portfolio.correlated_pct_equity", "portfolio.correlated_above_pct"),
+        needs="outlook",
     ),
     Rule(
         factor,
         "A book of many positions can still be one bet, on the dollar for instance.",
         ("portfolio.factor_pct_e2", "portfolio.horizon_bars"),
+        needs="outlook",
     ),
 )

@@ -1,74 +1,67 @@
 """Whether position, exposure, leverage and margin would become too large against equity."""
 
-from risk.limits.check import Breach, Check, Figures, Rule
+from risk.limits.check import Breach, Check, Rule
 
 
 def conversion_rate(c: Check) -> Breach | None:
     """Whether something held or wanted cannot be valued."""
-    if c.account.values is None:
+    if c.values is None:
         return Breach(
             "conversion_rate", "a price chain to the account's currency", "none", "quotes of the linking pair"
         )
     return None
 
 
-def _beyond(c: Check, rule: str, limit_pct: int, value: int, whose: str = "") -> Breach | None:
-    if value * 100 > c.equity * limit_pct:
-        met = f"{value * 100 / c.equity:.1f} %" if c.equity > 0 else f"{value} on an equity of {c.equity}"
-        return Breach(rule, f"{limit_pct} % of equity{whose}", met, f"{limit_pct} % or less")
-    return None
+def _beyond(c: Check, rule: str, limit_pct: int, value: int, whose: str) -> Breach:
+    met = f"{value * 100 / c.equity:.1f} %" if c.equity > 0 else f"{value} on an equity of {c.equity}"
+    return Breach(rule, f"{limit_pct} % of equity{whose}", met, f"{limit_pct} % or less")
 
 
-def _of(c: Check, figures: Figures) -> str:
-    """Whose limit it is, where it is not the account's."""
-    return "" if figures is c.account else f" in {figures.name}"
-
-
-def _any_beyond(c: Check, rule: str, key: str, of_account: int, value_of: int) -> Breach | None:
-    """The first scope whose worst case is beyond its limit; `value_of` is its place in `Values`."""
-    for limit_pct, at in c.limits(key, of_account):
-        if at.values is not None:
-            breach = _beyond(c, rule, limit_pct, at.values[value_of], _of(c, at))
-            if breach is not None:
-                return breach
+def _any_beyond(c: Check, rule: str, key: str, which: int) -> Breach | None:
+    """The first scope whose worst case is beyond its limit; `which` is its place in `Values`."""
+    for limit_pct, place in c.limits[key]:
+        values = c.figures[place].values
+        if values is not None and values[which] * 100 > c.equity * limit_pct:
+            return _beyond(c, rule, limit_pct, values[which], c.whose(place))
     return None
 
 
 def position_size(c: Check) -> Breach | None:
     """Whether one side of the symbol would become too large."""
-    return _any_beyond(c, "position_size", "max_position_pct_equity", c.policy.max_position_pct_equity, 0)
+    return _any_beyond(c, "position_size", "max_position_pct_equity", 0)
 
 
 def exposure(c: Check) -> Breach | None:
     """Whether everything together would become too large."""
-    return _any_beyond(c, "exposure", "max_exposure_pct_equity", c.policy.max_exposure_pct_equity, 1)
+    return _any_beyond(c, "exposure", "max_exposure_pct_equity", 1)
 
 
 def leverage(c: Check) -> Breach | None:
     """Whether the account would carry too much on its equity."""
-    return _any_beyond(c, "leverage", "max_leverage_pct", c.policy.max_leverage_pct, 2)
+    return _any_beyond(c, "leverage", "max_leverage_pct", 2)
 
 
 def currency_exposure(c: Check) -> Breach | None:
     """Whether one currency would be bought or sold too much, through whatever symbols."""
-    everywhere = c.policy.sizes.max_currency_pct_equity
+    everywhere, currencies = c.policy.sizes.max_currency_pct_equity, c.policy.currencies
     for currency, value in c.legs:
-        own = c.policy.currencies.get(currency)
-        limits = [limit for limit in (everywhere, own.max_currency_pct_equity if own is not None else 0) if limit]
-        breach = _beyond(c, "currency_exposure", min(limits), value, f" in {currency}") if limits else None
-        if breach is not None:
-            return breach
+        limit_pct = everywhere
+        if currency in currencies:
+            own = currencies[currency].max_currency_pct_equity
+            limit_pct = min(limit_pct, own) if limit_pct and own else limit_pct or own
+        if limit_pct and value * 100 > c.equity * limit_pct:
+            return _beyond(c, "currency_exposure", limit_pct, value, f" in {currency}")
     return None
 
 
 def margin_use(c: Check) -> Breach | None:
     """Whether too much equity would be used as margin."""
-    return _any_beyond(c, "margin_use", "max_margin_use_pct", c.policy.sizes.max_margin_use_pct, 3)
+    return _any_beyond(c, "margin_use", "max_margin_use_pct", 3)
 
 
 def margin(c: Check) -> Breach | None:
     """Whether too little equity would stay free of margin."""
-    limit, values = c.policy.min_free_margin_pct, c.account.values
+    limit, values = c.policy.min_free_margin_pct, c.values
     if limit and values is not None and (c.equity - values.margin) * 100 < c.equity * limit:
         free = (c.equity - values.margin) * 100 / c.equity if c.equity else 0
         return Breach("margin", f"{limit} % of equity free", f"{free:.1f} %", f"{limit} % or more")
@@ -77,7 +70,7 @@ def margin(c: Check) -> Breach | None:
 
 def free_margin(c: Check) -> Breach | None:
     """Whether too small an amount would stay free of margin."""
-    least, values = c.policy.sizes.min_free_margin, c.account.values
+    least, values = c.policy.sizes.min_free_margin, c.values
     if least and values is not None and c.equity - values.margin < least * c.unit:
         free = (c.equity - values.margin) / c.unit
         return Breach("free_margin", f"{least} free", f"{free:.2f}", f"{least} or more")
@@ -86,10 +79,11 @@ def free_margin(c: Check) -> Breach | None:
 
 def open_positions(c: Check) -> Breach | None:
     """Whether there would be too many positions, entries at work included."""
-    for limit, at in c.limits("max_open_positions", c.policy.sizes.max_open_positions):
-        if at.positions >= limit:
-            value = f"{at.positions} and this one"
-            return Breach("open_positions", f"{limit}{_of(c, at)}", value, f"fewer than {limit} before it")
+    for limit, place in c.limits["max_open_positions"]:
+        positions = c.figures[place].positions
+        if positions >= limit:
+            value = f"{positions} and this one"
+            return Breach("open_positions", f"{limit}{c.whose(place)}", value, f"fewer than {limit} before it")
     return None
 
 

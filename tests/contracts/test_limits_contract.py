@@ -96,8 +96,8 @@ def terrible():
         yield fast
         yield look(intent, book, TIGHT, volume_e2=1, now_ns=NOW_NS - 1, halt_level=HaltLevel.NONE)
         yield msgspec.structs.replace(fast, model=DISPROVED)
-        unvalued = msgspec.structs.replace(fast.account, values=None)
-        yield msgspec.structs.replace(fast, quote=None, account=unvalued, equity=-1)
+        unvalued = msgspec.structs.replace(fast.figures[0], values=None)
+        yield msgspec.structs.replace(fast, quote=None, figures=(unvalued, *fast.figures[1:]), equity=-1)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=IDS)
@@ -115,6 +115,15 @@ def test_a_rule_bites_and_names_rule_limit_value_and_what_would_have_passed(rule
         assert isinstance(breach, Breach)
         assert breach.rule == rule.__name__
         assert all(msgspec.structs.astuple(breach))
+
+
+EMPTY = {"model": None, "fallen": (), "outlook": None}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.needs], ids=lambda rule: rule.ask.__name__)
+def test_a_rule_says_nothing_without_what_it_needs_because_it_is_not_asked_then(rule):
+    for check in terrible():
+        assert rule.ask(msgspec.structs.replace(check, **{rule.needs: EMPTY[rule.needs]})) is None
 
 
 @pytest.mark.parametrize("rule", [rule.ask for rule in RULES], ids=IDS)

@@ -74,7 +74,7 @@ def test_what_nobody_here_can_value_keeps_new_risk_out():
     book = begun()
     book.fold(foreign(symbol="#4711"))
     check = look(entry(), book, Policy(), volume_e2=100_000, now_ns=NOW_NS, halt_level=HaltLevel.NONE)
-    assert check.account.values is None
+    assert check.values is None
 
 
 def test_no_intent_can_close_a_strangers_position():

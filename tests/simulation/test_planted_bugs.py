@@ -182,7 +182,7 @@ def without(rule):
 
     def planted(patch):
         kept = tuple(entry for entry in risk.limits.RULES if entry[0] is not rule)
-        patch.setattr(risk.limits, "RULES", kept)
+        patch.setattr(risk.limits, "ASKED", risk.limits.in_order(kept))
 
     planted.__name__ = f"no_{rule.__name__}_limit"
     return planted
