@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,26 @@ def torchrun(folder, *arguments, restarts=0):
     return started(map(str, command), folder, *arguments)
 
 
+def elastic(folder, port, *arguments, host):
+    """One of two machines that train together while both are there: one process each; the host is where they meet."""
+    quick = f"is_host={int(host)},last_call_timeout=10,keep_alive_interval=1,keep_alive_max_attempt=5"
+    command = ["-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
+               "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "test", "--rdzv-conf", quick, "--max-restarts", "1",
+               "--monitor-interval", "0.2"]  # fmt: skip
+    return started(command, folder, *arguments)
+
+
+def trainees(process):
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return [pid for pid in children if b"tests.harness.trainee" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
 def outcome(process):
     out, errors = process.communicate(timeout=150)
     assert process.returncode == 0, errors[-3000:]
@@ -68,16 +89,31 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch_and_one_of_the
 def test_a_process_that_is_killed_within_an_epoch_is_replaced_and_the_run_goes_on_from_its_checkpoint(tmp_path):
     run = tmp_path / "run"
     process = torchrun(run, 0.1, 4, 0.0, restarts=1)
-    saved = run / "checkpoints" / "EURUSD-small" / "step-0000000006.json"
-    while not saved.exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    workers = [pid for pid in children if b"tests.harness.trainee" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(workers[-1], signal.SIGKILL)
+    wait_for(run / "checkpoints" / "EURUSD-small" / "step-0000000006.json", process)
+    os.kill(trainees(process)[-1], signal.SIGKILL)
     rest = outcome(process)
     assert rest["world"] == 2
     assert 0 < rest["steps"] <= 18
     assert (run / "finished").exists()
     log = (run / "log.txt").read_text()
     assert "going on from checkpoint" in log
+
+
+def test_where_one_of_two_is_gone_for_good_the_other_goes_on_alone_from_the_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    stays = elastic(run, port, 0.1, 6, 0.0, host=True)
+    goes = elastic(run, port, 0.1, 6, 0.0, host=False)
+    wait_for(run / "checkpoints" / "EURUSD-small" / "step-0000000006.json", stays)
+    for pid in (goes.pid, *trainees(goes)):
+        os.kill(pid, signal.SIGKILL)
+    rest = outcome(stays)
+    assert rest["world"] == 1
+    assert 0 < rest["steps"] <= 30
+    log = (run / "log.txt").read_text()
+    assert "processes: 2 (" in log
+    assert "processes: 1 (" in log
+    assert "going on from checkpoint" in log
+    assert (run / "finished").exists()
