@@ -1,4 +1,8 @@
-"""What a review by the gate takes with every limit on: ten positions, entries at work, scopes, a full news calendar."""
+"""What a review by the gate takes with every limit on: ten positions, entries at work, scopes, a full news calendar.
+
+Twice: with every limit that looks at the entry and the book, and with those besides that look at the model and at the
+portfolio of ten positions as a whole (value at risk, shortfall, correlation, factors).
+"""
 
 import gc
 import time
@@ -8,6 +12,8 @@ import msgspec
 from bench.common import percentiles, report
 from bus.messages import IntentRefused, NewsEvent, SubmitOrder
 from bus.values import NS_PER_HOUR, NS_PER_S, Side
+from risk.coverage import CoverageState
+from risk.evidence import ModelStanding
 from risk.gate import review
 from risk.policies.hours import Hours
 from risk.policies.losses import Losses
@@ -18,6 +24,7 @@ from risk.policies.sizes import Sizes
 from risk.policies.streaks import Streaks
 from risk.policy import Policy
 from risk.sizing import SizingSettings
+from tests.harness.basket import learnt
 from tests.harness.books import NOW_NS, SYMBOLS, begun, entry, opened, order
 
 REVIEWS = 40_000
@@ -60,17 +67,28 @@ def main() -> None:
     intents = [entry(side, symbol) for side in (Side.BUY, Side.SELL) for symbol in SYMBOLS]
     intents = [msgspec.structs.replace(each, stop_loss_e5=each.reference_e5 - each.side * each.reference_e5 // 400,
                                        take_profit_e5=0) for each in intents]  # fmt: skip
-    taken: list[int] = []
+    model = ModelStanding(model_id="m-1", horizon=1, coverage=CoverageState.OK, n=250, covered=226,
+                          nominal_ppm=900_000, expires_ns=NOW_NS + NS_PER_HOUR)  # fmt: skip
+    portfolio = learnt(700, SYMBOLS)
     gc.freeze()
+    plain = timed(intents, lambda intent: review(intent, book, policy, sizing, NOW_NS + NS_PER_S, client_order_id="c"))
+    whole = timed(intents, lambda intent: review(intent, book, policy, sizing, NOW_NS + NS_PER_S, client_order_id="c",
+                                                 model=model, portfolio=portfolio))  # fmt: skip
+    report("gate", review_us=percentiles(plain), review_with_model_and_portfolio_us=percentiles(whole),
+           positions=POSITIONS, reviews=REVIEWS)  # fmt: skip
+
+
+def timed(intents, ask) -> list[int]:
+    taken: list[int] = []
     for n in range(REVIEWS):
         intent = intents[n % len(intents)]
         begin = time.perf_counter_ns()
-        answer = review(intent, book, policy, sizing, NOW_NS + NS_PER_S, client_order_id="c")
+        answer = ask(intent)
         taken.append(time.perf_counter_ns() - begin)
         if isinstance(answer, IntentRefused):
             raise SystemExit(f"refused by {answer.rule}: {answer.value}; every limit must be asked")
         assert isinstance(answer, SubmitOrder)
-    report("gate", review_us=percentiles(taken), positions=POSITIONS, reviews=REVIEWS)
+    return taken
 
 
 if __name__ == "__main__":
