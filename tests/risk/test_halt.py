@@ -1,4 +1,6 @@
-from bus.messages import HaltLevel, HaltTrading, ResumeTrading
+import msgspec
+
+from bus.messages import HaltLatched, HaltLevel, HaltLifted, HaltTrading, ResumeRefused, ResumeTrading
 from risk.halt import Halts
 from risk.policy import Policy
 from tests.harness.books import NOW_NS, begun, empty_book, opened, quote
@@ -73,3 +75,47 @@ def test_limits_of_zero_and_an_account_not_yet_known_halt_nothing():
 
 def test_the_level_of_a_loss_halt_is_the_policy_s():
     assert Halts().check(losing(300), Policy(loss_halt_level=1), NOW_NS).level is HaltLevel.NO_NEW_RISK
+
+
+def test_what_an_operator_says_is_latched_word_for_word_and_names_no_limit():
+    told = Halts().on_command(command(HaltLevel.CANCEL_ENTRIES, "web"))
+    assert told == HaltLatched(level=HaltLevel.CANCEL_ENTRIES, rule="web", limit="", value="", reason="mo: news",
+                               ts_init_ns=NOW_NS)  # fmt: skip
+    halts = Halts()
+    assert halts.on_command(command(HaltLevel.NO_NEW_RISK, "")).rule == "operator"
+    assert halts.latched == ("operator",)
+
+
+def test_what_does_not_work_halts_once_a_level_and_again_at_a_higher_one():
+    halts = Halts()
+    told = halts.trip("valuation", HaltLevel.CANCEL_ENTRIES, "no rate", NOW_NS + 5)
+    assert told == HaltLatched(level=HaltLevel.CANCEL_ENTRIES, rule="valuation", limit="", value="", reason="no rate",
+                               ts_init_ns=NOW_NS + 5)  # fmt: skip
+    assert halts.trip("valuation", HaltLevel.CANCEL_ENTRIES, "no rate", NOW_NS) is None
+    assert halts.trip("valuation", HaltLevel.NO_NEW_RISK, "no rate", NOW_NS) is None
+    assert halts.trip("valuation", HaltLevel.FLATTEN, "still none", NOW_NS).level is HaltLevel.FLATTEN
+    assert halts.trip("connection", HaltLevel.NO_NEW_RISK, "gone", NOW_NS).rule == "connection"
+    assert (halts.level, halts.latched) == (HaltLevel.FLATTEN, ("valuation", "connection"))
+
+
+def test_nobody_lifts_without_a_name_and_a_reason_and_whoever_does_is_told():
+    halts = Halts()
+    halts.on_command(command(HaltLevel.FLATTEN))
+    for lacking, missing in (({"operator": "-"}, "a named operator"), ({"reason": " "}, "a reason")):
+        asked = msgspec.structs.replace(RESUME, ts_init_ns=NOW_NS + 7, **lacking)
+        assert halts.lift(asked) == ResumeRefused(
+            operator=asked.operator, reason=asked.reason, ts_init_ns=NOW_NS + 7,
+            why=f"lifting halts needs {missing}: say who you are and why it is safe to go on",
+        )  # fmt: skip
+        assert halts.level is HaltLevel.FLATTEN
+    lifted = halts.lift(msgspec.structs.replace(RESUME, ts_init_ns=NOW_NS + 8))
+    assert lifted == HaltLifted(operator="mo", reason="looked", ts_init_ns=NOW_NS + 8)
+    assert halts.latched == ()
+
+
+def test_a_loss_halt_says_which_equity_it_held_against_which_mark():
+    told = Halts().check(losing(200), POLICY, NOW_NS + 9)
+    assert told == HaltLatched(
+        level=HaltLevel.FLATTEN, rule="daily_loss", limit="2.00 % of 1000000", value="20000 lost, 2.00 %",
+        reason="floating equity 980000 against 1000000 at the start of the trading day", ts_init_ns=NOW_NS + 9,
+    )  # fmt: skip
