@@ -1,0 +1,548 @@
+"""The order table, the book and their comparison with the venue: whole records against examples worked out by hand."""
+
+import msgspec
+import pytest
+
+from bus import messages as m
+from bus.errors import InvariantBroken
+from bus.messages import CancelOrder, OrderState, PositionState, ReconcileFound
+from bus.values import NS_PER_DAY, NS_PER_S, OrderType, Side, divide_half_away
+from risk.orders import REMEMBERED, Order, OrderStatus, OrderTable, Position, adopted_position, remember
+from risk.policies.losses import Losses
+from risk.policy import Policy
+from risk.reconcile import compare
+from tests.harness.books import (
+    MINUTE_NS,
+    NOW_NS,
+    accepted,
+    account,
+    begun,
+    cancelled,
+    empty_book,
+    fill,
+    levels,
+    opened,
+    order,
+    quote,
+    rejected,
+    swap,
+    unknown,
+)
+
+replace = msgspec.structs.replace
+
+
+def broken(call, *args, **kwargs):
+    with pytest.raises(InvariantBroken) as told:
+        call(*args, **kwargs)
+    return str(told.value)
+
+
+# --- the order table -------------------------------------------------------------------------------------------
+
+
+def test_a_memory_forgets_the_oldest_beyond_its_limit():
+    memory = {}
+    for key in "abc":
+        remember(memory, key, key.upper(), 2)
+    assert memory == {"b": "B", "c": "C"}
+    remember(memory, "b", "again", 2)
+    assert memory == {"b": "again", "c": "C"}
+    default = dict.fromkeys(range(REMEMBERED))
+    remember(default, "new", None)
+    assert (len(default), 0 in default, 1 in default) == (10_000, False, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prices", "price_e5"),
+    [(OrderType.MARKET, {}, 0), (OrderType.LIMIT, {"limit_e5": 119_000}, 119_000),
+     (OrderType.STOP, {"trigger_e5": 121_000}, 121_000)],
+)  # fmt: skip
+def test_an_order_that_leaves_is_recorded_to_the_last_field(kind, prices, price_e5):
+    table = OrderTable()
+    command = order("c1", Side.SELL, 200_000, "USDJPY", position="P4", kind=kind, **prices)
+    table.add(command, NOW_NS + 3, 12)
+    assert table.find("c1") == Order(
+        client_order_id="c1", symbol="USDJPY", side=Side.SELL, volume_e2=200_000, strategy="s", order_type=kind,
+        status=OrderStatus.SENT, filled_e2=0, order_id="", position_id="P4", price_e5=price_e5,
+        reference_e5=10_900_000, horizon=12, sent_ns=NOW_NS + 3, cancelling=False, ended=False,
+    )  # fmt: skip
+    said = "order c1 was sent before; a client order id is used once"
+    assert broken(table.add, command, NOW_NS, 0) == said
+    table.fold(rejected("c1"))
+    assert broken(table.add, command, NOW_NS, 0) == said
+
+
+def test_of_an_order_everything_that_was_not_filled_may_still_be():
+    record = Order(client_order_id="c", symbol="EURUSD", side=Side.BUY, volume_e2=100, filled_e2=30)
+    assert record.remaining_e2 == 70
+
+
+def test_the_ended_orders_are_found_and_the_ones_at_work_too():
+    table = OrderTable()
+    for name in ("a", "b"):
+        table.add(order(name), NOW_NS, 0)
+    assert table.fold(cancelled("a")) is True
+    assert table.find("a").client_order_id == "a"
+    assert table.find("b") is table.orders["b"]
+    assert table.find("c") is None
+    assert list(table.orders) == ["b"]
+
+
+def test_entries_rest_once_accepted_while_nothing_withdraws_or_has_ended_them():
+    table = OrderTable()
+    for name in ("rests", "sent", "withdrawn", "ended", "lost"):
+        table.add(order(name, kind=OrderType.LIMIT, limit_e5=119_000), NOW_NS, 0)
+    table.add(order("exit", position="P1"), NOW_NS, 0)
+    for name in ("rests", "withdrawn", "ended", "exit"):
+        table.fold(accepted(name))
+    table.cancelling("withdrawn")
+    table.fold(cancelled("ended", filled=50_000))
+    table.fold(unknown("lost"))
+    assert [each.client_order_id for each in table.resting_entries()] == ["rests"]
+
+
+def test_rates_forget_what_is_a_minute_old_at_the_next_order():
+    table = OrderTable()
+    for second in (0, 30, 60, 90):
+        table.add(order(f"c{second}"), NOW_NS + second * NS_PER_S, 0)
+    at_90 = NOW_NS + 90 * NS_PER_S
+    assert table.sent_in_last_minute(at_90) == 2  # those of the seconds 60 and 90
+    assert table.sent_in_last_minute(NOW_NS) == 2  # what was forgotten stays so
+    assert table.sent_in_last_minute(at_90 + MINUTE_NS) == 0
+
+
+def test_a_deal_that_ends_its_order_leaves_nothing_at_work_and_no_question():
+    for done, left, gone in ((True, 60_000, True), (False, 60_000, False), (False, 0, True)):
+        table = OrderTable()
+        command = order("c1")
+        table.add(command, NOW_NS, 0)
+        table.fold(unknown("c1"))
+        deal = fill("D1", command, "P1", 120_000, 100_000 - left, done=done)
+        table.fill(table.orders["c1"], deal)
+        assert table.unknown == {}
+        assert ("c1" not in table.orders) is gone
+        assert table.find("c1").filled_e2 == 100_000 - left
+        assert table.find("c1").status is OrderStatus.ACCEPTED
+
+
+def test_a_cancel_of_unknown_outcome_leaves_its_order_as_it_was_and_an_unanswered_order_does_not():
+    table = OrderTable()
+    for name in ("a", "b"):
+        table.add(order(name, kind=OrderType.LIMIT, limit_e5=119_000), NOW_NS, 0)
+    table.cancelling("a")
+    assert table.fold(unknown("a")) is True
+    assert table.orders["a"].status is OrderStatus.SENT
+    assert table.fold(unknown("b")) is True
+    assert table.orders["b"].status is OrderStatus.UNKNOWN
+    assert table.unknown == {"a": "EURUSD", "b": "EURUSD"}
+    assert table.fold(unknown("a", "USDJPY")) is False
+    assert table.unknown["a"] == "EURUSD"
+
+
+def test_impossible_ends_and_deals_of_an_order_are_said_in_numbers():
+    table = OrderTable()
+    command = order("c1")
+    table.add(command, NOW_NS, 0)
+    assert broken(table.filled_by, fill("D1", command, "P1", 120_000, 100_001)) == (
+        "deal D1 fills 100001 of order c1, which has 100000 left")  # fmt: skip
+    table.fill(table.orders["c1"], fill("D1", command, "P1", 120_000, 40_000))
+    assert broken(table.fold, cancelled("c1", filled=39_999)) == (
+        "order c1 ended with 39999 filled, but its deals so far filled 40000 of 100000")  # fmt: skip
+    stranger = fill("D2", order("other"), "P1", 120_000, 10**9)
+    assert table.filled_by(stranger) is None
+
+
+# --- what the venue holds against what we do -------------------------------------------------------------------
+
+
+def test_every_difference_is_told_in_order_with_both_sides_word_for_word():
+    ours = begun()
+    opened(ours, "c1", "P1")
+    opened(ours, "c2", "P2", Side.SELL, 200_000, symbol="USDJPY")
+    for name in ("r1", "r2"):
+        ours.sent(order(name, Side.SELL, kind=OrderType.LIMIT, limit_e5=121_000), NOW_NS)
+        ours.fold(accepted(name))
+    theirs = account(
+        999, ts=NOW_NS + 9, currency="EUR", money_digits=3, hedged=False, leverage=100,
+        positions=[
+            PositionState(position_id="P9", symbol="GBPUSD", side=Side.SELL, volume_e2=7, price_e5=1, stop_loss_e5=0,
+                          take_profit_e5=0, commission=0, swap=0),
+            PositionState(position_id="P2", symbol="USDJPY", side=Side.BUY, volume_e2=100_000, price_e5=10_900_101,
+                          stop_loss_e5=1, take_profit_e5=2, commission=0, swap=0),
+        ],
+        orders=[
+            OrderState(client_order_id="r2", order_id="o2", symbol="EURUSD", side=Side.SELL,
+                       order_type=OrderType.LIMIT, volume_e2=100_000, filled_e2=30_000),
+            OrderState(client_order_id="", order_id="o9", symbol="EURUSD", side=Side.BUY, order_type=OrderType.STOP,
+                       volume_e2=50_000, filled_e2=20_000),
+        ],
+    )  # fmt: skip
+    rows = [
+        ("currency", "a", "USD", "EUR"),
+        ("money_digits", "a", "2", "3"),
+        ("hedged", "a", "True", "False"),
+        ("leverage", "a", "30", "100"),
+        ("balance", "a", "1000000", "999"),
+        ("position", "P1", "BUY 100000 EURUSD", "none"),
+        ("position", "P2", "SELL 200000 USDJPY", "BUY 100000 USDJPY"),
+        ("entry_price", "P2", "10900000", "10900101"),
+        ("stop_loss", "P2", "10900500", "1"),
+        ("take_profit", "P2", "0", "2"),
+        ("position", "P9", "none", "SELL 7 GBPUSD"),
+        ("order", "r1", "SELL 100000", "none"),
+        ("order_filled", "r2", "0", "30000"),
+        ("order", "o9", "none", "BUY 30000"),
+    ]
+    assert compare(ours, theirs) == [
+        ReconcileFound(kind=kind, subject=subject, ours=mine, theirs=yours, ts_init_ns=NOW_NS + 9)
+        for kind, subject, mine, yours in rows
+    ]
+
+
+def test_a_point_of_the_symbol_is_how_far_an_average_may_lie_off():
+    ours = begun()
+    opened(ours, "c2", "P2", symbol="USDJPY", commission=0)
+    for price, told in ((10_900_100, []), (10_899_900, []), (10_900_101, ["entry_price"])):
+        theirs = PositionState(position_id="P2", symbol="USDJPY", side=Side.BUY, volume_e2=100_000, price_e5=price,
+                               stop_loss_e5=10_899_500, take_profit_e5=0, commission=0, swap=0)  # fmt: skip
+        assert [each.kind for each in compare(ours, account(positions=[theirs]))] == told
+
+
+def test_what_is_not_expected_at_rest_is_not_missed_there():
+    ours = begun()
+    for name in ("rests", "sent", "withdrawn", "ended"):
+        ours.sent(order(name, Side.SELL, kind=OrderType.STOP, trigger_e5=119_000), NOW_NS)
+    ours.sent(order("market"), NOW_NS)
+    for name in ("rests", "withdrawn", "ended", "market"):
+        ours.fold(accepted(name))
+    ours.sent(CancelOrder(client_order_id="withdrawn", symbol="EURUSD", reason="", ts_init_ns=NOW_NS), NOW_NS)
+    ours.fold(cancelled("ended", filled=1))
+    assert [(each.kind, each.subject, each.ours) for each in compare(ours, account())] == [
+        ("order", "rests", "SELL 100000")]  # fmt: skip
+
+
+# --- the book --------------------------------------------------------------------------------------------------
+
+
+def test_a_book_begins_with_nothing_and_with_its_settings():
+    book = empty_book("EUR", leverage=20)
+    assert (book.currency, book.money_digits, book.leverage, book.hedged) == ("EUR", 2, 20, True)
+    assert (book.balance, book.equity, book.floating, book.blind) == (None, 0, 0, "")
+    assert (book.positions, book.orders, book.foreign, book.quotes, book.suspect) == ({}, {}, {}, {}, {})
+    assert (book.used_margin, book.free_margin, book.at_risk, book.unknown_symbols) == (0, 0, False, ())
+    assert book.exposure_of("EURUSD") == 0
+    policy = Policy(losses=Losses(day_zone="UTC", day_hour=3))
+    theirs = begun(policy=policy)
+    assert theirs.watermarks.next_day_ns == NOW_NS + 12 * 60 * MINUTE_NS
+
+
+def test_a_position_is_opened_to_the_last_field_and_grows_by_its_next_deal():
+    book = begun()
+    command = order("c1", Side.SELL, 300_000, "USDJPY")
+    book.sent(command, NOW_NS, 24)
+    book.fold(fill("D1", command, "P1", 10_900_010, 100_000, commission=-3, ts=NOW_NS + 5))
+    rate_e8 = divide_half_away(10**8 * 100_000, 10_900_004)
+    wanted = Position(
+        position_id="P1", symbol="USDJPY", side=Side.SELL, volume_e2=100_000, cost=100_000 * 10_900_010,
+        price_e5=10_900_010, commission=-3, profit=0, rate_e8=rate_e8, ts_open_ns=NOW_NS + 5,
+        ts_told_ns=NOW_NS + 5, horizon=24, reference_e5=10_900_000, strategy="s", client_order_id="c1",
+    )  # fmt: skip
+    assert book.positions == {"P1": wanted}
+    book.fold(fill("D2", command, "P1", 10_900_111, 200_000, commission=-4, ts=NOW_NS + 9))
+    cost = 100_000 * 10_900_010 + 200_000 * 10_900_111
+    profit = divide_half_away(-(300_000 * 10_900_008 - cost) * rate_e8 * 100, 100 * 100_000 * 10**8)
+    grown = replace(wanted, volume_e2=300_000, cost=cost, price_e5=10_900_077, commission=-7, profit=profit)
+    assert book.positions == {"P1": grown}
+    assert book.equity == 1_000_000 - 7 + profit
+    assert (book.exposure_of("USDJPY"), book.exposure_of("EURUSD"), book.at_risk) == (-300_000, 0, True)
+
+
+def test_a_position_that_nobody_here_ordered_belongs_to_no_strategy():
+    book = begun()
+    book.fold(fill("D1", order("theirs"), "P1", 120_000))
+    found = book.positions["P1"]
+    assert (found.strategy, found.horizon, found.reference_e5, found.client_order_id) == ("", 0, 0, "theirs")
+
+
+def test_exposure_is_signed_and_margin_is_of_the_larger_side_at_opening_prices_and_rates():
+    book = begun()
+    opened(book, "c1", "P1", Side.BUY, 3_000_000, commission=0)
+    opened(book, "c2", "P2", Side.SELL, 1_000_000, commission=0)
+    opened(book, "c3", "P3", Side.SELL, 2_500_000, price=120_100, commission=0)
+    opened(book, "c4", "P4", Side.BUY, 1_000_000, symbol="EURGBP", commission=0)
+    assert book.exposure_of("EURUSD") == -500_000
+    euros = divide_half_away(1_000_000 * 120_000, 30 * 10**5) + divide_half_away(2_500_000 * 120_100, 30 * 10**5)
+    pounds = divide_half_away(1_000_000 * 88_000 * 136_004_000, 30 * 10**13)
+    assert book.used_margin == euros + pounds
+    assert book.free_margin == book.equity - euros - pounds
+    book.mark(quote("GBPUSD", 150_000))
+    assert book.used_margin == euros + pounds
+
+
+def test_what_is_at_work_is_known_by_position_by_strategy_and_by_symbol():
+    book = begun()
+    opened(book)
+    assert (book.closing("P1"), book.has_pending("s", "EURUSD")) == (False, False)
+    book.sent(order("x", Side.SELL, position="P1"), NOW_NS)
+    assert (book.closing("P1"), book.closing("P2")) == (True, False)
+    assert book.has_pending("s", "EURUSD") is True
+    assert book.has_pending("t", "EURUSD") is book.has_pending("s", "GBPUSD") is False
+
+
+def test_symbols_in_doubt_are_told_once_each_in_order():
+    book = begun()
+    for name, symbol in (("a", "USDJPY"), ("b", "EURUSD"), ("c", "USDJPY")):
+        book.fold(unknown(name, symbol))
+    assert book.unknown_symbols == ("USDJPY", "EURUSD")
+
+
+def test_commands_are_counted_for_whom_they_are_and_a_wish_to_amend_for_nobody():
+    book = begun()
+    book.sent(order("c1"), NOW_NS + 1)
+    book.sent(CancelOrder(client_order_id="c1", symbol="EURUSD", reason="", ts_init_ns=NOW_NS), NOW_NS + 2)
+    book.sent(CancelOrder(client_order_id="gone", symbol="USDJPY", reason="", ts_init_ns=NOW_NS), NOW_NS + 3)
+    book.sent(m.AmendProtection(position_id="P1", symbol="GBPUSD", stop_loss_e5=1, take_profit_e5=0, trailing_e5=0,
+                                reason="", ts_init_ns=NOW_NS), NOW_NS + 4)  # fmt: skip
+    of_strategy, nobodys = book.record.tally(("strategy", "s")), book.record.tally(("strategy", ""))
+    assert (list(of_strategy.orders_ns), list(of_strategy.cancels_ns)) == ([NOW_NS + 1], [NOW_NS + 2])
+    assert (list(nobodys.orders_ns), list(nobodys.cancels_ns)) == ([], [NOW_NS + 3])
+    assert list(book.record.tally(("symbol", "USDJPY")).cancels_ns) == [NOW_NS + 3]
+    assert book.record.latest_ns == NOW_NS + 3
+    assert book.orders["c1"].cancelling is True
+    assert book.orders["c1"].horizon == 0
+
+
+def test_what_contradicts_the_book_is_said_in_numbers():
+    book = begun()
+    opened(book)
+    out = order("x", Side.SELL, position="P1")
+    for said, fact in (
+        ("deal D9 is impossible: EURUSD 0@120000", fill("D9", out, "P1", 120_000, 0)),
+        ("deal D9 is impossible: EURUSD 1@0", fill("D9", out, "P1", 0, 1)),
+        ("deal D9 is impossible: XXXYYY 1@1", fill("D9", replace(out, symbol="XXXYYY"), "P1", 1, 1)),
+        ("deal D9 opens against position P1", fill("D9", out, "P1", 120_000)),
+        ("deal D9 opens against position P1", fill("D9", order("x", symbol="GBPUSD"), "P1", 120_000)),
+        ("deal D9 closes position P7, which the book lacks", fill("D9", out, "P7", 120_000, closing=True)),
+        ("deal D9 closes position P1, which the book lacks",
+         fill("D9", replace(out, symbol="GBPUSD"), "P1", 120_000, closing=True)),
+        ("deal D9 closes 100000 (BUY) of position P1, which holds 100000 (BUY)",
+         fill("D9", order("x"), "P1", 120_000, closing=True)),
+        ("deal D9 closes 100001 (SELL) of position P1, which holds 100000 (BUY)",
+         fill("D9", out, "P1", 120_000, 100_001, closing=True)),
+    ):  # fmt: skip
+        assert broken(book.fold, fact) == said
+    smallest = fill("D9", order("one"), "P2", 1, 1)
+    assert book.fold(smallest) is True
+    fresh = empty_book()
+    assert broken(fresh.fold, smallest) == "deal D9 was told before the first account snapshot"
+    moved = m.BalanceMoved(move_id="m1", cause="cash", delta=1, balance=0, ts_event_ns=NOW_NS, ts_init_ns=NOW_NS)
+    assert broken(fresh.fold, moved) == "m1 moved the balance before the first account snapshot"
+
+
+def test_a_first_snapshot_is_adopted_whole_and_only_by_an_empty_book():
+    held = PositionState(position_id="P1", symbol="EURUSD", side=Side.SELL, volume_e2=1_000_000, price_e5=120_100,
+                         stop_loss_e5=122_000, take_profit_e5=5, commission=-36, swap=-4, client_order_id="c1",
+                         ts_open_ns=NOW_NS - 7)  # fmt: skip
+    rests = OrderState(client_order_id="r1", order_id="o1", symbol="USDJPY", side=Side.BUY,
+                       order_type=OrderType.LIMIT, volume_e2=100_000)  # fmt: skip
+    book = empty_book()
+    book.mark(quote())
+    book.apply_snapshot(account(900_000, [held], [rests], leverage=50))
+    wanted = replace(adopted_position(held), rate_e8=10**8, profit=920)
+    assert book.positions == {"P1": wanted}
+    assert (book.balance, book.leverage, book.floating, book.equity) == (900_000, 50, 880, 900_880)
+    assert book.orders == {"r1": Order(
+        client_order_id="r1", symbol="USDJPY", side=Side.BUY, volume_e2=100_000, order_type=OrderType.LIMIT,
+        status=OrderStatus.ACCEPTED, order_id="o1")}  # fmt: skip
+    assert (book.day_start_equity, book.peak_equity, book.watermarks.initial) == (900_880, 900_880, 900_000)
+    assert book.watermarks.next_day_ns == NOW_NS + 6 * 60 * MINUTE_NS
+    said = "a snapshot may only fill an empty book; compare later ones (risk.reconcile)"
+    assert broken(book.apply_snapshot, account()) == said
+    strange = "the account holds AUDNZD, which is not configured; add it or close it first"
+    assert broken(empty_book().apply_snapshot, account(positions=[replace(held, symbol="AUDNZD")])) == strange
+    assert broken(empty_book().apply_snapshot, account(orders=[replace(rests, symbol="AUDNZD")])) == strange
+
+
+def test_levels_that_come_early_are_taken_whole_and_older_ones_never():
+    book = begun()
+    early = replace(levels("P1", 119_000, 121_000, ts=NOW_NS + 5), trailing_e5=40)
+    assert book.fold(early) is True
+    command = order("c1")
+    book.sent(command, NOW_NS)
+    book.fold(fill("D1", command, "P1", 120_000, remaining=100_000))
+    held = book.positions["P1"]
+    assert (held.stop_loss_e5, held.take_profit_e5, held.trailing_e5, held.levels_ns) == (
+        119_000, 121_000, 40, NOW_NS + 5)  # fmt: skip
+    assert book.fold(replace(early, trailing_e5=50, ts_event_ns=NOW_NS + 4)) is False
+    assert book.fold(replace(early, trailing_e5=50)) is True
+    assert held.trailing_e5 == 50
+
+
+@pytest.mark.parametrize(
+    ("commands", "deal", "spent", "owner"),
+    [
+        # Bought 7 points above what the decision saw.
+        ([order("c", volume=1_000_000)], {"price": 120_007}, 70, "s"),
+        ([order("c", volume=1_000_000)], {"price": 120_000}, 0, "s"),
+        ([order("c", volume=1_000_000)], {"price": 119_000}, 0, "s"),
+        ([order("c", Side.SELL, 1_000_000)], {"price": 119_993}, 70, "s"),
+        # A resting order is meant for its price.
+        ([order("c", volume=1_000_000, kind=OrderType.LIMIT, limit_e5=119_990)], {"price": 119_991}, 10, "s"),
+        ([order("c", volume=1_000_000, kind=OrderType.STOP, trigger_e5=121_000)], {"price": 121_005}, 50, "s"),
+        # What nobody here ordered is meant for nothing.
+        ([], {"price": 150_000}, 0, "s"),
+    ],
+)  # fmt: skip
+def test_slippage_is_what_a_fill_was_worse_than_meant(commands, deal, spent, owner):
+    book = begun()
+    for command in commands:
+        book.sent(command, NOW_NS)
+    command = commands[0] if commands else order("c", volume=1_000_000)
+    book.fold(fill("D1", command, "P1", deal["price"]))
+    for scope in (("account", ""), ("symbol", "EURUSD"), ("strategy", owner)):
+        assert book.record.tally(scope).spent == spent
+
+
+def test_slippage_of_a_protective_deal_is_counted_from_its_level_for_whom_the_position_is():
+    book = begun()
+    opened(book, volume=1_000_000, commission=0)
+    stopped = fill("D9", order("c1", Side.SELL, 400_000), "P1", 119_480, closing=True, cause="stop_loss", done=False,
+                   remaining=600_000)  # fmt: skip
+    book.fold(replace(stopped, level_e5=119_500))
+    assert book.record.tally(("strategy", "s")).spent == 80
+    book.fold(replace(stopped, deal_id="D10", volume_e2=100_000, level_e5=0, price_e5=1))
+    assert book.record.tally(("account", "")).spent == 80
+    book.fold(replace(stopped, deal_id="D11", volume_e2=100_000, level_e5=1_000, price_e5=999))
+    assert book.record.tally(("account", "")).spent == 81
+
+
+def test_a_close_is_booked_to_the_record_with_all_that_it_booked():
+    book = begun()
+    opened(book, volume=300_000, commission=-9)
+    book.fold(swap("P1", -6))
+    out = order("x", Side.SELL, 300_000, position="P1")
+    book.sent(out, NOW_NS)
+    before = book.equity - book.positions["P1"].profit
+    part = fill("D2", out, "P1", 119_900, 100_000, closing=True, remaining=200_000, gross_profit=-100, commission=-3,
+                booked_commission=-6, booked_swap=-2, conversion_fee=-1, ts=NOW_NS + 4, done=False)  # fmt: skip
+    book.fold(part)
+    held = book.positions["P1"]
+    assert (held.booked, held.commission, held.swap, held.volume_e2) == (-109, -6, -4, 200_000)
+    assert book.balance == 1_000_000 - 109
+    # The opening charge and the night that were booked floated before.
+    assert book.equity - held.profit == before - 100 - 3 - 1
+    book.fold(replace(part, deal_id="D3", volume_e2=200_000, gross_profit=400, booked_commission=-12, booked_swap=-4,
+                      ts_init_ns=NOW_NS + 5))  # fmt: skip
+    assert (book.positions, book.floating) == ({}, 0)
+    assert book.equity == book.balance == 1_000_000 - 109 + 400 - 12 - 4 - 1
+    tally = book.record.tally(("strategy", "s"))
+    assert (tally.booked, tally.losses, book.record.latest_ns) == (274, 0, NOW_NS + 5)
+    assert book.at_risk is False
+
+
+def test_a_quote_of_a_linking_pair_revalues_what_hangs_on_it_and_no_other_moves_anything():
+    book = begun()
+    opened(book, "c1", "P1", volume=10_000_000, symbol="EURGBP", commission=0)
+    opened(book, "c2", "P2", volume=10_000_000, commission=0)
+    book.mark(quote("EURGBP", 89_000))
+    held, other = book.positions["P1"], book.positions["P2"]
+    assert held.profit == divide_half_away(10_000_000 * 1_000 * 136_004_000, 10**13)
+    book.mark(quote("GBPUSD", 140_000))
+    assert held.profit == divide_half_away(10_000_000 * 1_000 * 140_004_000, 10**13)
+    assert (other.profit, book.floating) == (0, held.profit)
+    book.mark(replace(quote(), symbol="XAUUSD"))
+    assert "XAUUSD" not in book.quotes
+    assert "XAUUSD" not in book.suspect
+
+
+def test_the_peak_is_raised_by_whatever_raises_equity():
+    book = begun()
+    opened(book, volume=10_000_000, commission=0)
+    book.mark(quote(bid=120_100))
+    assert book.peak_equity == 1_010_000
+    book.fold(swap("P1", 500))
+    assert book.peak_equity == 1_010_500
+    moved = m.BalanceMoved(move_id="m1", cause="foreign", delta=500, balance=0, ts_event_ns=NOW_NS, ts_init_ns=NOW_NS)
+    book.fold(moved)
+    assert book.peak_equity == 1_011_000
+    book.mark(quote(bid=120_000))
+    assert (book.peak_equity, book.equity) == (1_011_000, 1_001_000)
+    book.fold(fill("D9", order("x", Side.SELL, 10_000_000), "P1", 121_500, closing=True, cause="take_profit",
+                   gross_profit=15_000, booked_swap=500))  # fmt: skip
+    assert book.peak_equity == book.equity == 1_016_000
+
+
+@pytest.mark.parametrize("told", ["fact", "quote", "time"])
+def test_a_day_turns_with_whatever_comes_first_and_what_floats_then_is_known(told):
+    def tell(book, ns):
+        if told == "fact":
+            book.fold(replace(unknown(f"u{ns}"), ts_init_ns=ns))
+        elif told == "quote":
+            book.mark(quote(bid=120_100, ts=ns))
+        else:
+            book.turn(ns)
+
+    book = begun()
+    opened(book, volume=10_000_000, commission=0)
+    book.mark(quote(bid=120_100))
+    day_ns = book.watermarks.next_day_ns
+    tell(book, day_ns - 1)
+    assert (book.day_start_equity, book.record.day_begin_ns) == (1_000_000, 0)
+    tell(book, day_ns)
+    assert (book.day_start_equity, book.record.day_begin_ns) == (1_010_000, day_ns)
+    assert book.record.tally(("strategy", "s")).floating_before == 10_000
+
+
+def test_no_day_turns_before_the_account_is_known():
+    fresh = empty_book()
+    fresh.turn(NOW_NS + NS_PER_DAY)
+    assert (fresh.record.day_begin_ns, fresh.watermarks.next_day_ns) == (0, 0)
+
+
+# --- what cannot be valued -------------------------------------------------------------------------------------
+
+
+class Blind:
+    """A price that breaks whatever works with it."""
+
+    def __getattr__(self, name):
+        raise ValueError("no " + "such " * 50 + "price")
+
+
+def test_where_valuing_fails_the_book_says_why_in_200_letters_and_goes_on():
+    said = ("ValueError: no " + "such " * 50 + "price")[:200]
+    book = begun()
+    opened(book, volume=10_000_000, commission=0)
+    book.mark(quote(bid=120_100))
+    book.quotes["EURUSD"] = Blind()
+    assert book.fold(swap("P1", -4)) is True
+    assert book.blind == ""
+    more = order("c2", volume=100_000)
+    assert book.fold(fill("D7", more, "P1", 120_000)) is True
+    assert (book.positions["P1"].volume_e2, book.positions["P1"].profit) == (10_100_000, 10_000)
+    assert book.blind == said
+    assert book.equity == 1_000_000 + 10_000 - 4
+    book.reset_references()
+    assert book.blind == ""
+    assert book.peak_equity == book.day_start_equity == 1_009_996
+
+
+def test_where_a_rate_cannot_be_worked_out_a_fact_is_folded_without_one():
+    book = begun()
+    book.quotes["GBPUSD"] = Blind()
+    book.marks.forget(("GBP",))
+    assert book.fold(fill("D7", order("c2", symbol="EURGBP"), "P1", 88_000)) is True
+    assert (book.positions["P1"].rate_e8, book.positions["P1"].profit) == (0, 0)
+    assert book.blind.startswith("ValueError: no such")
+    assert len(book.blind) == 200
+    assert book.used_margin == 0
+
+
+def test_a_position_without_a_rate_is_valued_once_there_is_one():
+    book = begun(quoted=False)
+    book.mark(quote("EURGBP", 88_100))
+    opened(book, "c", "P1", volume=10_000_000, symbol="EURGBP", commission=0)
+    assert (book.positions["P1"].rate_e8, book.floating, book.blind) == (0, 0, "")
+    book.mark(quote("GBPUSD"))
+    assert book.floating == divide_half_away(10_000_000 * 100 * 136_004_000, 10**13)
