@@ -26,7 +26,8 @@ from risk.limits import (
     standing,
 )
 from risk.limits import portfolio as together
-from risk.limits.check import Values
+from risk.limits.check import terms_of
+from risk.limits.figures import NOTHING, Values
 from risk.policies.hours import Hours
 from risk.policies.models import ModelLimits
 from risk.policies.news import News
@@ -38,7 +39,7 @@ from risk.policies.streaks import Streaks
 from risk.portfolio.outlook import Figures as Losses
 from risk.portfolio.outlook import Outlook
 from risk.watermarks import Floor
-from tests.harness.books import MINUTE_NS, NOW_NS, begun, entry, quote, switched_off
+from tests.harness.books import MINUTE_NS, NOW_NS, begun, entry, opened, quote, switched_off
 
 replace = msgspec.structs.replace
 OFF = switched_off()
@@ -46,9 +47,14 @@ OFF = switched_off()
 ENTRY = look(entry(), begun(), OFF, volume_e2=1_000_000, now_ns=NOW_NS, halt_level=HaltLevel.NONE)
 
 
-def check(*, intent=None, **changes):
-    """The entry with some other circumstances; of `intent` the fields that differ."""
-    return replace(ENTRY, intent=replace(ENTRY.intent, **(intent or {})), **changes)
+ACCOUNT = ENTRY.figures[0]
+
+
+def check(*, policy=OFF, intent=None, account=ACCOUNT, own=NOTHING, **changes):
+    """The entry with some other circumstances: of `intent` the fields that differ, figures of account and strategy."""
+    terms = terms_of(policy, "EURUSD", "s")
+    return replace(ENTRY, intent=replace(ENTRY.intent, **(intent or {})), policy=terms.policy, limits=terms.limits,
+                   figures=(account, NOTHING, own), **changes)  # fmt: skip
 
 
 def limits(**changes):
@@ -279,7 +285,6 @@ WEEK_BEGIN_NS = at(2018, 5, 6, 21, 0)
 def test_the_weekend_begins_for_entries_with_the_earlier_of_both_moments(entries, flat, minutes):
     setting = Hours(weekend_entries_min=entries, weekend_flat_min=flat)
     begins_ns = WEEK_END_NS - minutes * MINUTE_NS
-    assert hours.weekend_begins_ns(setting, NOW_NS) == begins_ns
     policy = limits(hours=setting)
     assert hours.weekend(check(policy=policy, now_ns=begins_ns - 1)) is None
     told = hours.weekend(check(policy=policy, now_ns=begins_ns))
@@ -290,7 +295,6 @@ def test_the_weekend_begins_for_entries_with_the_earlier_of_both_moments(entries
 
 
 def test_after_the_week_began_it_is_told_from_when_on_entries_may_be_made():
-    assert hours.weekend_begins_ns(Hours(), NOW_NS) == WEEK_END_NS
     policy = limits(hours=Hours(week_open_min=1))
     told = hours.weekend(check(policy=policy, now_ns=WEEK_BEGIN_NS))
     assert told == Breach("weekend", "1 minutes after the week began", "2018-05-06 21:00 UTC",
@@ -371,7 +375,7 @@ def test_a_stop_may_lie_as_far_away_as_the_limit_says(side):
 
 def in_scope(**fields):
     """The account's figures and those of strategy `s` beside them, of the account the same."""
-    account = replace(ENTRY.account, **fields)
+    account = replace(ACCOUNT, **fields)
     return account, replace(account, name="s")
 
 
@@ -392,18 +396,25 @@ def test_a_rate_refuses_from_its_limit_on_and_says_whose_it_is(ask, field, key, 
     wanted = Breach(name, "3 a minute", "3 in the last minute", "fewer than 3 in the minute before")
     assert told(3) == wanted
     assert told(1) == Breach(name, "1 a minute", "3 in the last minute", "fewer than 1 in the minute before")
-    off = OFF if not group else limits(orders=Orders(max_cancels_per_minute=0))
-    scoped = check(policy=off, account=account, scopes=((StrategyLimits(**{key: 3}), own),))
-    assert ask(scoped) == replace(wanted, limit="3 a minute in s")
-    roomy = check(policy=limits(max_orders_per_minute=9), account=account, scopes=((StrategyLimits(**{key: 3}), own),))
-    assert ask(roomy) == replace(wanted, limit="3 a minute in s")  # the account's that passes hides no other
+    scope = {"s": StrategyLimits(**{key: 3})}
+    off = limits(strategies=scope, **({group: Orders(**{key: 0})} if group else {key: 0}))
+    assert ask(check(policy=off, account=account, own=own)) == replace(wanted, limit="3 a minute in s")
+    roomy = limits(strategies=scope, **({group: Orders(**{key: 4})} if group else {key: 4}))
+    assert ask(check(policy=roomy, account=account, own=own)) == replace(wanted, limit="3 a minute in s")
+    of_symbol = limits(symbols={"EURUSD": SymbolLimits(**{key: 4})}, strategies=scope)
+    here = replace(own, name="EURUSD")
+    placed = replace(check(policy=of_symbol, own=own), figures=(account, here, own))
+    assert ask(placed) == replace(wanted, limit="3 a minute in s")
+    assert ask(replace(placed, figures=(account, replace(here, **{field: 4}), own))) == Breach(
+        name, "4 a minute in EURUSD", "4 in the last minute", "fewer than 4 in the minute before")  # fmt: skip
 
 
 def test_slippage_may_come_close_to_the_budget_of_the_day_and_not_up_to_it():
-    def spent(amount, limit_e2=25, **more):
-        account, _ = in_scope(spent=amount)
-        policy = limits(orders=Orders(slippage_budget_pct_e2=limit_e2))
-        return orders.slippage_budget(check(policy=policy, account=account, day_start_equity=2_000_000, **more))
+    def spent(amount, limit_e2=25, own=None):
+        account, scope = in_scope(spent=amount)
+        strategies = {"s": StrategyLimits(slippage_budget_pct_e2=own)} if own else {}
+        policy = limits(orders=Orders(slippage_budget_pct_e2=limit_e2), strategies=strategies)
+        return orders.slippage_budget(check(policy=policy, account=account, own=scope, day_start_equity=2_000_000))
 
     assert spent(4_999) is None
     wanted = Breach("slippage_budget", "0.25 % of 2000000", "5000 spent", "the next trading day")
@@ -411,9 +422,7 @@ def test_slippage_may_come_close_to_the_budget_of_the_day_and_not_up_to_it():
     assert spent(10**9, limit_e2=0) is None
     assert spent(10**9, limit_e2=1).limit == "0.01 % of 2000000"
     assert spent(10**9, limit_e2=5_000).limit == "50.00 % of 2000000"
-    _, own = in_scope(spent=5_000)
-    scope = ((StrategyLimits(slippage_budget_pct_e2=25), own),)
-    assert spent(0, limit_e2=0, scopes=scope) == replace(wanted, limit="0.25 % of 2000000 in s")
+    assert spent(5_000, limit_e2=26, own=25) == replace(wanted, limit="0.25 % of 2000000 in s")
 
 
 # --- losses ----------------------------------------------------------------------------------------------------
@@ -432,18 +441,34 @@ FLOORS = ("daily_loss", "weekly_loss", "trailing_drawdown", "static_drawdown", "
 def test_a_floor_refuses_at_it_and_below_by_the_rule_that_it_belongs_to(name):
     ask = getattr(losses, name)
     floors = tuple(Floor(each, 980_000, 1_000_000, 800_000, 250, f"the mark of {each}") for each in FLOORS)
-    assert ask(check(equity=980_001, floors=floors)) is None
-    told = ask(check(equity=980_000, floors=floors))
+    assert ask(check(equity=980_001, fallen=())) is None
+    told = ask(check(equity=980_000, fallen=floors))
     assert told == Breach(name, "2.50 % of 800000", f"20000 lost, 2.50 % since the mark of {name}",
                           "equity above 980000, or a resume")  # fmt: skip
-    assert ask(check(equity=1, floors=tuple(each for each in floors if each.rule != name))) is None
+    assert ask(check(equity=1, fallen=tuple(each for each in floors if each.rule != name))) is None
+
+
+def test_a_floor_is_fallen_to_at_it_and_not_above_it():
+    policy = limits(daily_loss_pct_e2=200, trailing_drawdown_pct_e2=100)
+
+    def fallen(points):
+        book = begun()
+        opened(book, volume=10_000_000, commission=0)
+        book.mark(quote(bid=120_000 - points))
+        seen = look(entry(), book, policy, volume_e2=0, now_ns=NOW_NS, halt_level=HaltLevel.NONE)
+        return [floor.rule for floor in seen.fallen]
+
+    assert fallen(99) == []
+    assert fallen(100) == ["trailing_drawdown"]
+    assert fallen(199) == ["trailing_drawdown"]
+    assert fallen(200) == ["daily_loss", "trailing_drawdown"]
 
 
 def test_a_scope_may_lose_less_than_its_part_of_the_day():
-    def lost(result, limit_e2=25):
+    def lost(result, limit_e2=25, start=2_000_000):
         _, own = in_scope(result=result)
-        scopes = ((StrategyLimits(daily_loss_pct_e2=limit_e2), own),)
-        return losses.scope_loss(check(scopes=scopes, day_start_equity=2_000_000))
+        policy = limits(strategies={"s": StrategyLimits(daily_loss_pct_e2=limit_e2)})
+        return losses.scope_loss(check(policy=policy, own=own, day_start_equity=start))
 
     assert lost(-4_999) is None
     assert lost(-5_000) == Breach("scope_loss", "0.25 % of 2000000 in s", "5000 lost", "the next trading day")
@@ -451,18 +476,15 @@ def test_a_scope_may_lose_less_than_its_part_of_the_day():
     assert lost(-1, limit_e2=0) is None
     assert lost(-200, limit_e2=1).limit == "0.01 % of 2000000 in s"
     assert lost(-(10**6), limit_e2=5_000).limit == "50.00 % of 2000000 in s"
-    nothing_at_first = check(scopes=((StrategyLimits(daily_loss_pct_e2=25), in_scope(result=0)[1]),),
-                             day_start_equity=0)  # fmt: skip
-    assert losses.scope_loss(nothing_at_first) is None
-    one = replace(nothing_at_first, scopes=((StrategyLimits(daily_loss_pct_e2=25), in_scope(result=-1)[1]),))
-    assert losses.scope_loss(one).value == "1 lost"
+    assert lost(0, start=0) is None
+    assert lost(-1, start=0).value == "1 lost"
 
 
 def streak(lost, *, most=3, cool_s=600, last_ns=NOW_NS - 60 * NS_PER_S, own=0, **more):
     account, scope = in_scope(losses=lost, last_loss_ns=last_ns)
-    scopes = ((StrategyLimits(max_consecutive_losses=own), scope),) if own else ()
-    policy = limits(streaks=Streaks(max_consecutive_losses=most, cool_down_s=cool_s))
-    return losses.losing_streak(check(policy=policy, account=account, scopes=scopes, **more))
+    strategies = {"s": StrategyLimits(max_consecutive_losses=own)} if own else {}
+    policy = limits(streaks=Streaks(max_consecutive_losses=most, cool_down_s=cool_s), strategies=strategies)
+    return losses.losing_streak(check(policy=policy, account=account, own=scope, **more))
 
 
 def test_losses_in_a_row_pause_for_a_time_from_the_last_of_them():
@@ -688,11 +710,16 @@ def test_a_size_may_be_as_large_as_its_limit_and_says_whose_limit_it_is(name, ke
     ask = getattr(sizes, name)
     others = {each: 10**12 for _, _, each, _ in SIZES if each != field}
 
-    def large(value, limit_pct=80, equity=1_000_000, scopes=()):
+    def large(value, limit_pct=80, equity=1_000_000, own=None, scope_values=True):
         account, _ = valued(**others, **{field: value})
+        _, scope = valued(**others, **{field: 850_000})
         set_ones = {group: Sizes(**{key: limit_pct})} if group else {key: limit_pct}
-        policy = limits(**({} if "exposure" in key else {"max_exposure_pct_equity": 0}), **set_ones)
-        return ask(check(policy=policy, account=account, equity=equity, scopes=scopes))
+        strategies = {"s": StrategyLimits(**{key: own})} if own else {}
+        policy = limits(**({} if "exposure" in key else {"max_exposure_pct_equity": 0}), **set_ones,
+                        strategies=strategies)  # fmt: skip
+        if not scope_values:
+            scope = replace(scope, values=None)
+        return ask(check(policy=policy, account=account, equity=equity, own=scope))
 
     assert large(800_000) is None
     wanted = Breach(name, "80 % of equity", "80.0 %", "80 % or less")
@@ -703,11 +730,9 @@ def test_a_size_may_be_as_large_as_its_limit_and_says_whose_limit_it_is(name, ke
     assert large(7, equity=0) == replace(wanted, value="7 on an equity of 0")
     assert large(7, equity=1) == replace(wanted, value="700.0 %")
     assert large(7, equity=-5) == replace(wanted, value="7 on an equity of -5")
-    _, own = valued(**others, **{field: 850_000})
-    scope = ((StrategyLimits(**{key: 82}), own),)
-    assert large(0, limit_pct=90, scopes=scope) == Breach(name, "82 % of equity in s", "85.0 %", "82 % or less")
-    unvalued = ((StrategyLimits(**{key: 82}), replace(own, values=None)), *scope)
-    assert large(0, limit_pct=90, scopes=unvalued).limit == "82 % of equity in s"
+    assert large(0, limit_pct=90, own=85) is None
+    assert large(0, limit_pct=90, own=82) == Breach(name, "82 % of equity in s", "85.0 %", "82 % or less")
+    assert large(0, limit_pct=90, own=82, scope_values=False) is None
 
 
 def test_each_leg_has_the_tighter_of_both_limits_on_currencies():
@@ -754,9 +779,9 @@ def test_margin_leaves_as_much_free_as_the_limits_say():
 def test_as_many_positions_as_the_limit_are_too_many_for_one_more():
     def many(positions, limit=3, own=0):
         account, scope = in_scope(positions=positions)
-        scopes = ((StrategyLimits(max_open_positions=own), scope),) if own else ()
-        policy = limits(sizes=Sizes(max_open_positions=limit))
-        return sizes.open_positions(check(policy=policy, account=account, scopes=scopes))
+        strategies = {"s": StrategyLimits(max_open_positions=own)} if own else {}
+        policy = limits(sizes=Sizes(max_open_positions=limit), strategies=strategies)
+        return sizes.open_positions(check(policy=policy, account=account, own=scope))
 
     assert many(2) is None
     wanted = Breach("open_positions", "3", "3 and this one", "fewer than 3 before it")
