@@ -221,7 +221,7 @@ def held(symbol="EURUSD", strategy="s", **fields):
 def test_what_leaves_counts_in_the_account_its_symbol_and_its_strategy():
     assert scopes_of("EURUSD", "s") == SCOPES
     record = Record()
-    assert record.tally(ACCOUNT) == Tally()
+    assert (record.tally(ACCOUNT), record.day_begin_ns, record.latest_ns) == (Tally(), 0, 0)
     record.ordered("EURUSD", "s", NOW_NS)
     record.ordered("EURUSD", "other", NOW_NS + 1)
     record.cancelled("EURUSD", "s", NOW_NS + 2)
