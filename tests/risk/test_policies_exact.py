@@ -350,6 +350,19 @@ def test_without_a_multiplier_a_size_is_whole():
                    money_digits=2) == 1_000_000  # fmt: skip
 
 
+def test_where_there_is_nothing_to_go_by_not_even_the_smallest_volume_is_left():
+    finest = msgspec.structs.replace(default_instrument("EURUSD"), min_volume_e2=1, step_volume_e2=1)
+
+    def size(method, **fields):
+        return size_e2(entry(**fields), SizingSettings(method=method), finest, equity=10**6, price_e5=120_008,
+                       rate_e8=10**8, money_digits=2)  # fmt: skip
+
+    assert size("percent", stop_loss_e5=0) == size("percent", stop_loss_e5=120_008) == 0
+    assert size("volatility", scale_e5=0) == 0
+    assert size("kelly", scale_e5=0) == size("kelly", edge_e5=0) == size("kelly", edge_e5=-1) == 0
+    assert size("kelly", edge_e5=1, scale_e5=10_000) > 0
+
+
 # --- explaining ------------------------------------------------------------------------------------------------
 
 POLICY = Policy(
