@@ -6,7 +6,7 @@ import pytest
 from bus import messages as m
 from bus.errors import InvariantBroken
 from bus.messages import CancelOrder, OrderState, PositionState
-from bus.values import NS_PER_DAY, OrderType, Side, divide_half_away
+from bus.values import LARGEST, NS_PER_DAY, OrderType, Side, divide_half_away
 from risk.orders import Order, OrderStatus, Position, adopted_position
 from risk.policies.losses import Losses
 from risk.policy import Policy
@@ -227,6 +227,23 @@ def test_slippage_of_a_protective_deal_is_counted_from_its_level_for_whom_the_po
     assert book.record.tally(("account", "")).spent == 81
 
 
+def test_slippage_of_a_protective_deal_is_the_position_s_where_its_order_is_forgotten_and_at_any_level():
+    book = begun()
+    opened(book, "c1", "P1", Side.SELL, 2_000_000, commission=0)
+    stopped = fill("D9", order("ghost", Side.BUY, 1_000_000), "P1", 3, closing=True, cause="stop_loss", done=False,
+                   remaining=1_000_000)  # fmt: skip
+    book.fold(replace(stopped, level_e5=1))
+    assert [book.record.tally(("strategy", name)).spent for name in ("s", "")] == [20, 0]
+
+
+def test_slippage_that_nothing_values_is_not_counted():
+    book = begun(quoted=False)
+    command = order("c1", symbol="EURGBP")
+    book.sent(command, NOW_NS)
+    book.fold(fill("D1", command, "P1", 99_000))
+    assert book.record.tally(("account", "")).spent == 0
+
+
 def test_a_close_is_booked_to_the_record_with_all_that_it_booked():
     book = begun()
     opened(book, volume=300_000, commission=-9)
@@ -308,6 +325,63 @@ def test_no_day_turns_before_the_account_is_known():
     fresh = empty_book()
     fresh.turn(NOW_NS + NS_PER_DAY)
     assert (fresh.record.day_begin_ns, fresh.watermarks.next_day_ns) == (0, 0)
+
+
+def test_half_a_cent_of_profit_is_a_whole_one_and_of_loss_too():
+    for side, bids in ((Side.BUY, (120_001, 119_999)), (Side.SELL, (119_999, 120_001))):
+        book = begun()
+        command = order("c1", side, 50_000)
+        book.sent(command, NOW_NS)
+        book.fold(fill("D1", command, "P1", 120_000))
+        for bid, profit in zip(bids, (1, -1), strict=True):
+            book.mark(quote(bid=bid, spread=0))
+            assert (book.positions["P1"].profit, book.floating) == (profit, profit)
+        book.mark(quote(bid=120_000, spread=0))
+        assert book.floating == 0
+
+
+def test_the_smallest_and_the_largest_price_are_prices():
+    book = begun()
+    for bid, ask in ((1, 1), (1, LARGEST), (LARGEST, LARGEST)):
+        book.mark(quote(bid=bid, spread=ask - bid))
+        assert (book.quotes["EURUSD"].bid_e5, book.quotes["EURUSD"].ask_e5) == (bid, ask)
+        assert book.suspect == {}
+    for bid, ask in ((0, 1), (2, 1), (1, LARGEST + 1)):
+        book.mark(wrong := quote(bid=bid, spread=ask - bid))
+        assert book.suspect == {"EURUSD": wrong}
+
+
+def test_a_deal_that_is_told_twice_is_no_news_and_a_protective_one_fills_no_order():
+    book = begun()
+    command = order("c1", volume=300_000)
+    book.sent(command, NOW_NS)
+    deal = fill("D1", command, "P1", 120_000, 100_000, done=False)
+    assert book.fold(deal) is True
+    assert book.fold(deal) is False
+    stopped = fill("D2", replace(command, side=Side.SELL), "P1", 119_500, 100_000, closing=True, cause="stop_loss",
+                   done=False)  # fmt: skip
+    assert book.fold(stopped) is True
+    assert book.fold(stopped) is False
+    assert book.orders["c1"].filled_e2 == 100_000
+    assert book.positions == {}
+
+
+def test_a_night_s_swap_stays_with_a_position_that_grows():
+    book = begun()
+    command = order("c1", volume=200_000)
+    book.sent(command, NOW_NS)
+    book.fold(fill("D1", command, "P1", 120_000, 100_000, done=False))
+    book.fold(swap("P1", -4))
+    book.fold(fill("D2", command, "P1", 120_000, 100_000))
+    assert (book.positions["P1"].swap, book.floating) == (-4, -4)
+
+
+def test_positions_that_were_there_before_all_count_with_their_charges():
+    first = PositionState(position_id="P1", symbol="EURUSD", side=Side.BUY, volume_e2=100_000, price_e5=120_000,
+                          stop_loss_e5=0, take_profit_e5=0, commission=-5, swap=-2)  # fmt: skip
+    book = empty_book()
+    book.apply_snapshot(account(positions=[first, replace(first, position_id="P2", commission=-11, swap=3)]))
+    assert (book.floating, book.equity) == (-15, 999_985)
 
 
 # --- what cannot be valued -------------------------------------------------------------------------------------

@@ -18,7 +18,9 @@ def foreign(subject="F1", kind="position", volume=100_000, price=120_000, side=S
                             charges=charges, label="", ts_event_ns=ts, ts_init_ns=ts)  # fmt: skip
 
 
-@pytest.mark.parametrize(("account_", "own", "rules"), [(30, 0, 30), (30, 20, 20), (30, 500, 30), (1, 1, 1)])
+@pytest.mark.parametrize(
+    ("account_", "own", "rules"), [(30, 0, 30), (30, 20, 20), (30, 500, 30), (1, 1, 1), (30, 1, 1)]
+)
 def test_margin_counts_by_the_smaller_leverage_of_account_and_symbol(account_, own, rules):
     spec = msgspec.structs.replace(default_instrument("EURUSD"), leverage=own)
     book = Book(currency="USD", money_digits=2, leverage=account_, hedged=True, instruments=(spec,))
@@ -158,7 +160,9 @@ def test_what_waits_for_its_position_is_bounded():
     for number in range(EARLY + 1):
         book.fold(levels(f"P{number}", 119_700))
         book.fold(swap(f"P{number}", -1))
-    opened(book, "c0", "P0", commission=0, stop=0)
+    command = order("c0")
+    book.sent(command, NOW_NS)
+    book.fold(fill("D0", command, "P0", 120_000, remaining=100_000))
     assert (book.positions["P0"].stop_loss_e5, book.positions["P0"].swap) == (0, 0)  # the oldest gave way
     command = order("c1")
     book.sent(command, NOW_NS)

@@ -1,24 +1,11 @@
 """Every limit in words: which are explained, with which settings, and how the table shows them."""
 
-import pytest
-
-from bus.errors import ConfigError
-from bus.values import NS_PER_S
 from risk.explain import Setting, explain, table
 from risk.limits import RULES
 from risk.policies.losses import Losses
 from risk.policies.scopes import CurrencyLimits, StrategyLimits, SymbolLimits
 from risk.policies.sizes import Sizes
 from risk.policy import Policy
-
-MINUTE_NS = 60 * NS_PER_S
-
-
-def refusal(make, *args, **kwargs):
-    with pytest.raises(ConfigError) as told:
-        make(*args, **kwargs)
-    return str(told.value)
-
 
 POLICY = Policy(
     max_spread_pips_e1=40, sizes=Sizes(max_currency_pct_equity=800),
