@@ -65,7 +65,8 @@ def rich():
     book.sent(order("x1", Side.SELL, 3_000_000, position="P1"), NOW_NS)
     book.sent(CancelOrder(client_order_id="r2", symbol="GBPUSD", reason="", ts_init_ns=NOW_NS), NOW_NS)
     book.fold(foreign("F1", "position", Side.SELL, 800_000, "EURUSD"))
-    book.fold(foreign("F2", "order", Side.BUY, 900_000, "EURGBP"))
+    book.fold(foreign("F2", "order", Side.BUY, 800_000, "EURGBP"))
+    book.fold(foreign("F3", "order", Side.BUY, 100_000, "EURGBP"))
     book.mark(quote(bid=120_100))
     return book
 
@@ -107,7 +108,7 @@ def test_the_figures_of_account_symbol_and_strategy_are_all_that_is_held_and_at_
     own = {"EURUSD": (3_400_000 + more[0], 1_100_000 + more[1]), "USDJPY": (0, 2_000_000), "GBPUSD": (0, 500_000)}
     first, second, yen, fourth = 3_000 - 22, -11 * 118 - 7, -1 - 11, 7 * 95 - 13  # what floats, and its charges
     theirs = -8 * 108
-    account = Figures("account", valued(everything, "EURUSD", side), 4 + 2 + 3, 8, 1, 110 + 35,
+    account = Figures("account", valued(everything, "EURUSD", side), 4 + 3 + 3, 8, 1, 110 + 35,
                       first + second + yen + fourth + theirs, 0, 0)  # fmt: skip
     of_symbol = Figures("EURUSD", valued({"EURUSD": euros}, "EURUSD", side), 3 + 1 + 2, 6, 0, 110 + 35,
                         first + second + fourth, 0, 0)  # fmt: skip
@@ -151,6 +152,42 @@ def test_each_leg_is_the_larger_of_what_is_bought_and_what_is_sold_of_a_currency
     sides = {"EURUSD": (4_100_000, 2_500_000), "USDJPY": (0, 2_000_000), "GBPUSD": (0, 500_000), "EURGBP": (900_000, 0)}
     both = LEGS[symbol](lambda name, at: worth(sides[name][at], name))
     assert seen.legs == tuple((symbol[3 * n : 3 * n + 3], max(pair)) for n, pair in enumerate(both))
+
+
+MANY = {"EURUSD": 120_000, "USDJPY": 10_900_000, "USDCHF": 98_000, "EURGBP": 88_000, "GBPUSD": 136_000,
+        "AUDEUR": 62_000, "NZDEUR": 58_000}  # fmt: skip
+
+
+@pytest.mark.parametrize("symbol", MANY)
+def test_every_symbol_with_a_currency_adds_to_its_leg(symbol):
+    book = begun(symbols=tuple(MANY), quoted=False)
+    volumes = {}
+    for name, price_e5 in MANY.items():
+        book.mark(quote(name, price_e5))
+    for n, (name, price_e5) in enumerate(MANY.items()):
+        volumes[name] = (100_000 + 7_000 * n, 90_000 + 11_000 * n)
+        for side, volume_e2 in zip((Side.BUY, Side.SELL), volumes[name], strict=True):
+            command = order(f"{name}{side}", side, volume_e2, name)
+            book.sent(command, NOW_NS)
+            book.fold(fill(f"D{name}{side}", command, f"P{name}{side}", price_e5))
+    bought = dict.fromkeys(("EUR", "USD", "JPY", "CHF", "GBP", "AUD", "NZD"), 0)
+    sold = dict(bought)
+    for name, (long_e2, short_e2) in volumes.items():
+        price = Fraction(MANY[name] + 4, 10**5) * Fraction(book.marks.scale_of(name)[0], 10**8)
+        long_value, short_value = math.ceil(long_e2 * price), math.ceil(short_e2 * price)
+        for currency, more, less in ((name[:3], long_value, short_value), (name[3:], short_value, long_value)):
+            bought[currency] += more
+            sold[currency] += less
+    seen = look(replace(entry(), symbol=symbol), book, OFF, volume_e2=0, now_ns=NOW_NS, halt_level=HaltLevel.NONE)
+    assert seen.legs == tuple((each, max(bought[each], sold[each])) for each in (symbol[:3], symbol[3:]))
+
+
+def test_with_something_in_a_symbol_that_is_not_configured_nothing_can_be_valued():
+    book = begun()
+    book.fold(foreign("F1", "position", Side.BUY, 100_000, "AUDNZD"))
+    seen = look(entry(), book, RULED, volume_e2=1, now_ns=NOW_NS, halt_level=HaltLevel.NONE)
+    assert [each.values for each in seen.figures] == [None] * 3
+    assert seen.legs == ()
 
 
 def test_of_a_symbol_the_smaller_leverage_rules_its_margin():
