@@ -159,13 +159,14 @@ MANY = {"EURUSD": 120_000, "USDJPY": 10_900_000, "USDCHF": 98_000, "EURGBP": 88_
 
 
 @pytest.mark.parametrize("symbol", MANY)
-def test_every_symbol_with_a_currency_adds_to_its_leg(symbol):
+@pytest.mark.parametrize("larger", Side)
+def test_every_symbol_with_a_currency_adds_to_its_leg(symbol, larger):
     book = begun(symbols=tuple(MANY), quoted=False)
     volumes = {}
     for name, price_e5 in MANY.items():
         book.mark(quote(name, price_e5))
     for n, (name, price_e5) in enumerate(MANY.items()):
-        volumes[name] = (100_000 + 7_000 * n, 90_000 + 11_000 * n)
+        volumes[name] = (100_000 + 7_000 * n, 40_000 + 3_000 * n)[::larger]
         for side, volume_e2 in zip((Side.BUY, Side.SELL), volumes[name], strict=True):
             command = order(f"{name}{side}", side, volume_e2, name)
             book.sent(command, NOW_NS)
