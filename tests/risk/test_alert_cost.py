@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from bus.errors import ConfigError
 from bus.messages import AlertCleared, AlertRaised, OrderFilled, SubmitOrder
-from bus.values import NS_PER_DAY, NS_PER_S, Side, default_instrument
+from bus.values import NS_PER_DAY, NS_PER_S, OrderType, Side, default_instrument
 from daemon.core import CoreSettings, StrategySettings
 from daemon.replay import replay
-from risk.alerts.cost import PPM, CostPolicy, CostWatch, reduced_ppm
+from risk.alerts.cost import PPM, CostExceeded, CostPolicy, CostWatch, reduced_ppm
 from risk.book import Book
 from tests.harness.books import NOW_NS, begun, fill, order, quote
 from tests.harness.paper import Day, synthetic_quotes
@@ -132,6 +132,117 @@ def test_impossible_policies_are_refused(policy, says):
     with pytest.raises(ConfigError) as error:
         CostPolicy(**policy)
     assert str(error.value).startswith(says)
+
+
+# --- to the letter ---------------------------------------------------------------------------------------------
+
+
+def meets(prices, commission=-36, volume=1_000_000, **fields):
+    """A watch that has seen one fill, at a price so many points from what was seen, and what it says of it."""
+    watch = CostWatch(CostPolicy(fewest=1, fills=1, **fields), ALLOWANCE_E5)
+    command = order("c", volume=volume)
+    watch.sent(command, quote(spread=8), INSTRUMENT)
+    deal = fill("D", command, "P", command.reference_e5 + prices, commission=commission, ts=NOW_NS + 5)
+    return watch, watch.filled(deal, begun(symbols=("EURUSD",)).marks.value)
+
+
+def test_an_alert_of_cost_and_its_end_say_everything_about_themselves():
+    """0.40 + 0.20 + 0.36 are expected; at 5 points of slippage it is 1.26, and at 1 point 0.86."""
+    watch, said = meets(5, size_pct=30)
+    alert = AlertRaised(rule="cost", subject="EURUSD", severity="warning", value="1.26 against 0.96 expected, 1 fills",
+                        limit="25 % above what was expected", advice=CostExceeded.advice, ts_init_ns=NOW_NS + 5,
+                        size_ppm=300_000)  # fmt: skip
+    assert said == [alert]
+    assert watch.open == {"EURUSD": alert}
+    command = order("d", volume=1_000_000)
+    watch.sent(command, quote(spread=8), INSTRUMENT)
+    deal = fill("E", command, "P", command.reference_e5 + 1, commission=-36, ts=NOW_NS + 9)
+    over = AlertCleared(rule="cost", subject="EURUSD", severity="warning", limit=alert.limit,
+                        ts_raised_ns=NOW_NS + 5, ts_init_ns=NOW_NS + 9,
+                        value="0.86 against 0.96 expected, 1 fills")  # fmt: skip
+    assert watch.filled(deal, begun(symbols=("EURUSD",)).marks.value) == [over]
+    assert watch.open == {}
+
+
+def test_cost_is_exceeded_above_the_bound_and_over_at_half_of_it_to_the_cent():
+    """Expected is 0.96: 25 % more are 1.20, 12.5 % more are 1.08. Without slippage the spread is 0.40."""
+    assert meets(0, commission=-80)[1] == []
+    watch, said = meets(0, commission=-81)
+    assert said[0].value == "1.21 against 0.96 expected, 1 fills"
+    for n, (commission, wanted) in enumerate(((-69, []), (-68, ["1.08 against 0.96 expected, 1 fills"]))):
+        command = order(f"e{n}", volume=1_000_000)
+        watch.sent(command, quote(spread=8), INSTRUMENT)
+        deal = fill(f"E{n}", command, "P", command.reference_e5, commission=commission)
+        assert [each.value for each in watch.filled(deal, begun(symbols=("EURUSD",)).marks.value)] == wanted
+
+
+def test_too_few_fills_say_nothing_and_end_what_more_of_them_said():
+    desk = Desk(fills=3, fewest=3, days=1)
+    assert [desk.trade(9) for _ in range(2)] == [[], []]
+    (alert,) = desk.trade(9)
+    assert alert.value.endswith(", 3 fills")
+    oldest = desk.now - 2 * NS_PER_S
+    assert desk.watch.aged("EURUSD", oldest + NS_PER_DAY) == [], "a day old to the nanosecond is young enough"
+    (over,) = desk.watch.aged("EURUSD", oldest + NS_PER_DAY + 1)
+    assert over.value == "3.32 against 1.92 expected, 2 fills"
+    assert (over.ts_raised_ns, over.ts_init_ns) == (alert.ts_init_ns, oldest + NS_PER_DAY + 1)
+    assert desk.watch.aged("EURUSD", oldest + 9 * NS_PER_DAY) == []
+    assert desk.watch.aged("EURUSD", oldest + 9 * NS_PER_DAY) == []
+    assert desk.watch.aged("USDJPY", oldest) == []
+
+
+def test_symbols_are_watched_apart():
+    watch, said = meets(5)
+    assert len(said) == 1
+    command = order("j", symbol="USDJPY", volume=1_000_000)
+    watch.sent(command, quote("USDJPY", spread=8), default_instrument("USDJPY"))
+    deal = fill("J", command, "P", command.reference_e5, commission=0)
+    assert watch.filled(deal, begun().marks.value) == []
+    assert list(watch.open) == ["EURUSD"]
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2, None])
+def test_a_fill_whose_cost_cannot_be_valued_is_not_counted(missing):
+    watch = CostWatch(CostPolicy(fewest=1), ALLOWANCE_E5)
+    command = order("c", volume=1_000_000)
+    watch.sent(command, quote(spread=8), INSTRUMENT)
+    asked = []
+
+    def value(symbol, amount):
+        asked.append((symbol, amount))
+        return None if len(asked) - 1 == missing else 10 * len(asked)
+
+    deal = fill("D", command, "P", command.reference_e5 + 5)
+    assert bool(watch.filled(deal, value)) is False
+    charge = 2 * 1_000_000 * 3_000 * 120_000 // 10**8
+    assert asked == [("EURUSD", 12_000_000), ("EURUSD", charge), ("EURUSD", 18_000_000)]
+    assert len(watch.aged("EURUSD", NOW_NS)) == 0
+
+
+def test_only_market_orders_that_saw_a_quote_are_held_against_it():
+    value = begun(symbols=("EURUSD",)).marks.value
+    for seen, kind in ((None, OrderType.MARKET), (quote(), OrderType.LIMIT)):
+        watch = CostWatch(CostPolicy(fewest=1), ALLOWANCE_E5)
+        command = order("c", kind=kind, limit_e5=120_000)
+        watch.sent(command, seen, INSTRUMENT)
+        assert watch.filled(fill("D", command, "P", 130_000), value) == []
+
+
+def test_the_last_thousand_orders_are_remembered():
+    value = begun(symbols=("EURUSD",)).marks.value
+    watch = CostWatch(CostPolicy(fewest=1), ALLOWANCE_E5)
+    commands = [order(f"c{n}") for n in range(1_001)]
+    for command in commands:
+        watch.sent(command, quote(), INSTRUMENT)
+    assert watch.filled(fill("D", commands[0], "P", 130_000), value) == []
+    assert len(watch.filled(fill("E", commands[1], "P", 130_000), value)) == 1
+
+
+def test_as_few_fills_as_are_counted_may_say_something():
+    assert CostPolicy(fewest=20, fills=20).fewest == 20
+    with pytest.raises(ConfigError) as error:
+        CostPolicy(fewest=21)
+    assert str(error.value) == "alerts.cost.fewest = 21: more than alerts.cost.fills = 20; write at most that"
 
 
 # --- through the core ------------------------------------------------------------------------------------------
