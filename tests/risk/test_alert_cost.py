@@ -165,12 +165,13 @@ def test_an_alert_of_cost_and_its_end_say_everything_about_themselves():
 
 
 def test_cost_is_exceeded_above_the_bound_and_over_at_half_of_it_to_the_cent():
-    """Expected is 0.96: 25 % more are 1.20, 12.5 % more are 1.08. Without slippage the spread is 0.40."""
-    assert meets(0, commission=-80)[1] == []
-    watch, said = meets(0, commission=-81)
-    assert said[0].value == "1.21 against 0.96 expected, 1 fills"
-    for n, (commission, wanted) in enumerate(((-69, []), (-68, ["1.08 against 0.96 expected, 1 fills"]))):
-        command = order(f"e{n}", volume=1_000_000)
+    """Of 100,000 units 9.60 are expected: 25 % more are 12.00, 12.5 % more are 10.80. The spread alone is 4.00."""
+    lots = 10_000_000
+    assert meets(0, commission=-800, volume=lots)[1] == []
+    watch, said = meets(0, commission=-801, volume=lots)
+    assert said[0].value == "12.01 against 9.60 expected, 1 fills"
+    for n, (commission, wanted) in enumerate(((-681, []), (-680, ["10.80 against 9.60 expected, 1 fills"]))):
+        command = order(f"e{n}", volume=lots)
         watch.sent(command, quote(spread=8), INSTRUMENT)
         deal = fill(f"E{n}", command, "P", command.reference_e5, commission=commission)
         assert [each.value for each in watch.filled(deal, begun(symbols=("EURUSD",)).marks.value)] == wanted
@@ -183,9 +184,10 @@ def test_too_few_fills_say_nothing_and_end_what_more_of_them_said():
     assert alert.value.endswith(", 3 fills")
     oldest = desk.now - 2 * NS_PER_S
     assert desk.watch.aged("EURUSD", oldest + NS_PER_DAY) == [], "a day old to the nanosecond is young enough"
-    (over,) = desk.watch.aged("EURUSD", oldest + NS_PER_DAY + 1)
+    later = oldest + NS_PER_S + NS_PER_DAY  # now the second one is that old
+    (over,) = desk.watch.aged("EURUSD", later)
     assert over.value == "3.32 against 1.92 expected, 2 fills"
-    assert (over.ts_raised_ns, over.ts_init_ns) == (alert.ts_init_ns, oldest + NS_PER_DAY + 1)
+    assert (over.ts_raised_ns, over.ts_init_ns) == (alert.ts_init_ns, later)
     assert desk.watch.aged("EURUSD", oldest + 9 * NS_PER_DAY) == []
     assert desk.watch.aged("EURUSD", oldest + 9 * NS_PER_DAY) == []
     assert desk.watch.aged("USDJPY", oldest) == []

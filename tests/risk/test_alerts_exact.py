@@ -148,6 +148,7 @@ def test_the_context_knows_the_run_and_keeps_its_account():
         ["EURUSD", "USDJPY"],
     )
     assert (context.broken, context.repeated, context.shared) == ("", False, None)
+    assert Context(AlertSettings()).shared is None
     assert [floor.rule for floor in book.watermarks.floors(policy)] == ["daily_loss", "trailing_drawdown"]
 
 
@@ -237,7 +238,7 @@ def test_an_account_that_contradicts_itself_is_told_in_its_own_words_and_never_t
     impossible = fill("x", order("x"), "P-x", 120_000, closing=True)
     said = alerts.on(impossible)
     assert alerts.context.book is None
-    assert alerts.context.broken
+    assert "P-x" in alerts.context.broken
     assert said == [raised("books", "account", alerts.context.broken, "books that agree")]
     assert alerts.on(tick()) == []
 
@@ -305,6 +306,14 @@ def test_a_stop_is_held_against_its_level_and_what_has_no_level_against_nothing(
         said = play(alerts, [command, fill("D", command, "P", 120_000, remaining=100_000),
                              msgspec.structs.replace(stop, level_e5=level)])  # fmt: skip
         assert [each.value for each in said if each.rule == "slippage"] == wanted
+
+
+def test_a_price_of_one_point_is_a_price_and_bounds_in_pips_may_be_as_wide_as_they_like():
+    alerts = fresh(slippage_ppm=0, slippage_pips_e1=1_000_000)
+    command = msgspec.structs.replace(order("a"), reference_e5=1)
+    said = play(alerts, [command, fill("D", command, "P", 1_000_002, remaining=100_000)])
+    (slipped,) = [each for each in said if each.rule == "slippage"]
+    assert (slipped.value, slipped.limit) == ("100000100.0000 % of the price", "100000000.0000 %")
 
 
 def test_a_fill_of_an_order_that_nobody_saw_is_held_against_nothing():
@@ -438,6 +447,7 @@ def test_of_two_hundred_quotes_the_quickest_tells_how_far_the_clocks_are_apart()
         (1_000_000_000, None, "+1000 ms"),
         (-900_000_001, None, "-900 ms"),
         (900_000_000, False, "+900 ms"),
+        (10**15, True, "+1000000000 ms"),
     ],
 )
 def test_clocks_may_be_apart_by_the_bound_and_no_more(apart_ns, breached, value):
@@ -452,6 +462,12 @@ def test_clocks_may_be_apart_by_the_bound_and_no_more(apart_ns, breached, value)
 def test_room_is_enough_at_the_bound_and_plenty_a_tenth_above_it(free, breached):
     reading = disk_reading("/d", free, AlertSettings())
     assert told(reading) == ("/d", breached, (f"{free / 1e6:.0f} MB free", "1000 MB"))
+
+
+def test_room_is_plenty_at_the_share_that_is_set():
+    for free, breached in ((1_249_999_999, None), (1_250_000_000, False)):
+        assert disk_reading("/d", free, AlertSettings(clear_pct=80)).breached is breached
+    assert disk_reading("/d", 10**15, AlertSettings()).words() == ("1000000000 MB free", "1000 MB")
 
 
 def test_a_rule_that_only_a_shell_tells_hears_nothing():

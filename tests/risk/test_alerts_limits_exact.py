@@ -104,15 +104,22 @@ def test_orders_cancels_and_positions_are_counted():
 
 
 def test_slippage_of_the_day_is_held_against_its_budget():
-    """0.30 % of 10,000.00 are 30.00: 7.01 spent are 23.3666 % of that."""
-    policy = switched_off(orders=Orders(slippage_budget_pct_e2=30, max_cancels_per_minute=0))
+    """3 % of 10,000.00 are 300.00: 70.10 spent are 23.3666 % of that."""
+    policy = switched_off(orders=Orders(slippage_budget_pct_e2=300, max_cancels_per_minute=0))
     book = begun(symbols=("EURUSD",), policy=policy)
-    book.record.slipped("EURUSD", "s", 701)
-    assert used(book, policy) == [("slippage_budget", 233_666, ("701 spent", "0.30 % of 1000000"))]
+    book.record.slipped("EURUSD", "s", 7_010)
+    assert used(book, policy) == [("slippage_budget", 233_666, ("7010 spent", "3.00 % of 1000000"))]
     empty = begun(0, symbols=("EURUSD",), policy=policy)
     assert used(empty, policy) == []
     one = begun(1, symbols=("EURUSD",), policy=policy)
-    assert used(one, policy) == [("slippage_budget", 0, ("0 spent", "0.30 % of 1"))]
+    assert used(one, policy) == [("slippage_budget", 0, ("0 spent", "3.00 % of 1"))]
+
+
+def test_the_smallest_way_to_a_floor_is_one_cent():
+    policy = switched_off(daily_loss_pct_e2=100)
+    book = begun(10, symbols=("EURUSD",), policy=policy)
+    book.fold(m.BalanceMoved(move_id="m", cause="foreign", delta=-1, balance=9, ts_event_ns=NOW_NS, ts_init_ns=NOW_NS))
+    assert used(book, policy) == [("daily_loss", 1_000_000, ("1 lost, 10.00 %", "1.00 % of 10"))]
 
 
 def test_losses_are_shares_of_the_way_from_the_mark_to_the_floor_and_told_at_every_quote():
@@ -161,7 +168,7 @@ def test_a_limit_is_told_from_its_share_on_and_is_over_below_nine_tenths_of_that
     use, context, rule = Use(monkeypatch, False), ready(), rule()
     clear = bound * 9 // 10
     path = [(bound - 1, None), (bound, True), (bound - 1, "between"), (clear, "between"), (clear - 1, False),
-            (clear - 1, None), (bound - 1, None), (bound + 1, True)]  # fmt: skip
+            (clear - 1, None), (bound - 1, None), (20_000_000, True)]  # fmt: skip
     for ppm, wanted in path:
         use.uses = {"b": ppm}
         found = readings(rule, tick(), context)
@@ -263,6 +270,9 @@ def test_the_messages_of_their_kind_are_heard_without_being_listed():
     assert Coverage().hears == (m.CoverageChanged, *swaps, m.ForecastResolved, m.ModelAdmitted)
     assert Drift().hears == DriftBlocked().hears == (m.DriftChanged, *swaps)
     assert Gate().hears == (m.GateChanged, *swaps)
+    for rule in (CoverageBlocked, Drift, DriftBlocked, Gate):
+        assert rule((Bare,)).hears == (Bare, *swaps)
+    assert Coverage((Bare,)).hears == (Bare, *swaps, m.ForecastResolved, m.ModelAdmitted)
 
 
 def test_an_announcement_is_told_with_its_subject_and_its_reason():
@@ -327,6 +337,15 @@ def test_counted_coverage_says_what_the_tracker_says_and_is_over_after_twenty_go
         (CoverageState.UNMEASURED, None), (CoverageState.OK, None), (CoverageState.OK, False),
         (CoverageState.DEGRADED, True), (CoverageState.BLOCKED, True),
     }  # fmt: skip
+
+
+def test_what_was_measured_in_shadow_counts_but_the_good_outcomes_in_a_row_are_those_that_were_told():
+    rule, context = Coverage(), Context(AlertSettings())
+    for _ in range(60):
+        assert list(rule.on(outcome(True, active=False, level=915_000), context)) == []
+    found = [reading for _ in range(CLEAR_AFTER) for reading in rule.on(outcome(True, level=915_000), context)]
+    assert [each.breached for each in found] == [None] * (CLEAR_AFTER - 1) + [False]
+    assert found[-1].words() == ("80 of 80 covered by ridge-1: ok", "92 %")
 
 
 def test_symbols_models_and_horizons_are_counted_apart_and_what_does_not_trade_is_counted_in_silence():
