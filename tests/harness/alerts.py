@@ -4,7 +4,7 @@ import msgspec
 
 from bus import messages as m
 from bus.values import NS_PER_S, Side, default_instrument
-from risk.alerts import Alerts, AlertSettings
+from risk.alerts import RULES, Alerts, AlertSettings
 from risk.alerts.operation import CLOCK_QUOTES, clock_reading, disk_reading
 from risk.alerts.rule import Reading
 from risk.policy import Policy
@@ -149,3 +149,25 @@ def play(alerts: Alerts, happenings):
     for each in happenings:
         said.extend(alerts.tell(*each) if isinstance(each, tuple) else alerts.on(each))
     return said
+
+
+ADVICE = {rule.name: rule.advice for rule in RULES}
+
+
+def raised(rule, subject, value, limit, severity="critical", ts=NOW_NS):
+    """All that the alert of a rule says."""
+    return m.AlertRaised(rule=rule, subject=subject, severity=severity, value=value, limit=limit, advice=ADVICE[rule],
+                         ts_init_ns=ts)  # fmt: skip
+
+
+def cleared(rule, subject, value, limit, severity="critical", since=NOW_NS, ts=NOW_NS):
+    """All that its end says."""
+    return m.AlertCleared(rule=rule, subject=subject, severity=severity, value=value, limit=limit, ts_raised_ns=since,
+                          ts_init_ns=ts)  # fmt: skip
+
+
+def fresh(policy=None, symbols=("EURUSD",), **bounds):
+    """A fold at the beginning of a run."""
+    alerts = Alerts(AlertSettings(**bounds))
+    play(alerts, [started(policy, symbols), account(), *(quote(each) for each in symbols)])
+    return alerts
