@@ -79,9 +79,10 @@ def life(seed, parts):
 @pytest.mark.parametrize(
     ("level", "window", "horizon", "false_e2", "parts"),
     [
-        (900_000, 60, 1, 100, [(60, 1.0), (80, 0.9), (80, 0.8), (60, 1.0), (30, 0.5), (90, 0.97)]),
+        (900_000, 66, 1, 1, [(60, 1.0), (80, 0.9), (80, 0.8), (60, 1.0), (30, 0.5), (90, 0.97)]),
         (900_000, 250, 1, 100, [(120, 0.93), (100, 0.79), (90, 1.0)]),
         (800_000, 52, 3, 500, [(170, 0.95), (150, 0.65), (160, 0.9), (160, 0.5), (180, 0.95)]),
+        (990_000, 70, 1, 20, [(90, 0.99), (60, 0.95), (120, 1.0), (60, 0.9), (150, 1.0)]),
         (300_000, 50, 1, 1, [(70, 0.3), (60, 0.05), (60, 0.6), (80, 0.2)]),
         (500_000, 55, 2, 9_999, [(130, 0.5), (60, 0.2), (140, 0.6), (120, 0.45)]),
     ],
@@ -127,6 +128,19 @@ def test_the_sum_leads_down_at_seven_tenths_and_back_at_a_half_and_a_quarter_and
         tracker.add(covered=True)
         states.append(tracker.state)
     assert states == [BLOCKED] * 11 + [DEGRADED] * 6 + [UNMEASURED]
+
+
+def test_the_window_alone_leads_down_where_the_sum_has_no_reason_to():
+    """Of 50 intervals of 99 % four misses are too many for 99 %, and five even for 98 %; far apart they move no sum."""
+    states = []
+    for misses in (2, 3, 4, 5):
+        tracker = CoverageTracker(990_000)
+        for n in range(50):
+            tracker.add(covered=n % 10 != 3 or n // 10 >= misses)
+        assert tracker.covered == 50 - misses
+        assert tracker.sum_pct < 65
+        states.append(tracker.state)
+    assert states == [OK, OK, DEGRADED, BLOCKED]
 
 
 @pytest.mark.parametrize("level", [1_000, 300_000, 500_000, 683_000, 900_000, 990_000])

@@ -67,7 +67,7 @@ def test_the_excess_is_that_of_the_newest_blocks_over_the_split(horizon, spacing
 @pytest.mark.parametrize(("horizon", "spacing", "steps"), [(1, 1, range(3, 33, 2)), (4, 3, (12, 29, 52))])
 def test_what_may_be_luck_is_no_warning_and_what_may_be_luck_beyond_the_limit_no_block(horizon, spacing, steps):
     """Of a hundred blocks a few are worse: from how many on that is no luck, and no luck even beyond the limit."""
-    split = split_of(80, 2)
+    split = split_of(81, 2)
     plain = Plain(split, spacing, horizon, 900_000, 250)
     states = set()
     for step in steps:
@@ -115,6 +115,13 @@ def test_a_split_must_have_fifty_independent_scores_and_the_quantile_among_them(
         drift.add(1.0)
     assert (drift.state is not NO_REFERENCE) is known
     assert drift.n == (100 if known else 0)
+
+
+def test_a_market_in_which_errors_are_small_is_compared_as_well():
+    drift = PerformanceDrift([0.1] * 100, spacing=1, horizon=1, level_ppm=900_000, limit_pct=15)
+    for score in [0.1] * 100:
+        drift.add(score)
+    assert (drift.n, drift.value_pct_e2, drift.state) == (100, 0, OK)
 
 
 def test_scores_far_apart_are_no_more_than_they_are():
