@@ -125,6 +125,13 @@ def test_of_a_model_or_a_horizon_that_is_not_known_nothing_is_taken():
     )  # fmt: skip
 
 
+def test_a_model_that_does_not_say_everything_of_each_horizon_is_not_admitted():
+    made = evidence()
+    with pytest.raises(ValueError, match="zip"):
+        made.admit(admitted("gru"), [1])
+    assert made.states("gru") == {}
+
+
 def test_a_model_owes_until_it_has_answered_so_often_in_a_row():
     made = evidence(misses=2, answers=3)
     steps = "mmmammaaaamm"

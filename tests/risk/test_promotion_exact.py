@@ -172,8 +172,8 @@ def test_a_market_without_a_scale_counts_in_points_and_a_loss_of_nothing_exceeds
     comparison, standing = compared(min_pairs=16), None
     for n in range(16):
         comparison.add("new", n, 1, band(0, 30), 0, 0)
-        standing = comparison.add("old", n, 1, band(0, 20), 0, 1)
-    assert standing.excess_pct == pytest.approx(50.0)
+        standing = comparison.add("old", n, 1, band(0, 20), 0, 2)
+    assert standing.excess_pct == pytest.approx(200.0)
     comparison, standing = compared(min_pairs=16), None
     for n in range(16):
         comparison.add("new", n, 1, band(0, 30), 0, 1)
