@@ -85,7 +85,9 @@ def test_rows_are_those_of_the_bars_with_what_is_missing_standing_still():
         for row, number in zip(history.rows, range(max(0, told - 100), told), strict=True):
             assert row.ts_ns == number * NS_PER_HOUR
             assert row.returns == tuple(plain[symbol].returns[number] for symbol in THREE)
-            assert row.scores == pytest.approx([plain[symbol].scores[number] for symbol in THREE], rel=3e-6, abs=1)
+            scores = [plain[symbol].scores[number] for symbol in THREE]
+            assert row.scores == pytest.approx(scores, rel=3e-6, abs=1)
+            assert [score == 0 for score in row.scores] == [score == 0 for score in scores]
         for symbol in THREE:
             assert history.volatility(symbol) == pytest.approx(plain[symbol].now, abs=1)
             numbers = plain[symbol].numbers
@@ -127,6 +129,14 @@ def test_a_bar_at_the_beginning_of_time_is_one():
     assert hours(history) == [0]
 
 
+def test_a_price_of_nothing_is_none_and_leaves_room_for_the_true_one():
+    history = History(("EURUSD",), 50)
+    bars(history, ("EURUSD", 0, 100_000))
+    assert bars(history, ("EURUSD", 1, 0), ("EURUSD", 1, -1)) is False
+    assert bars(history, ("EURUSD", 1, 101_000), ("EURUSD", 2, 1)) is True
+    assert [row.returns for row in history.rows] == [(0,), (10_000_000,), (-999_990_099,)]
+
+
 def test_an_open_row_that_nobody_finished_is_finished_by_the_next():
     history = History(("EURUSD", "GBPUSD"), 50)
     assert bars(history, ("EURUSD", 1, 100_000)) is False
@@ -161,8 +171,12 @@ def test_symbols_of_different_memories_are_folded_again_over_the_same_hours():
 # --- covariances -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [[(3, -1), (1, 2), (0, 5), (-2, 2)], [(1, 1), (2, 1)], [(5, 0), (0, 1), (3, 1)]])
-def test_a_covariance_is_shrunk_by_the_share_of_what_is_noise(rows):
+@pytest.mark.parametrize("unit", [1, 10**6])
+@pytest.mark.parametrize(
+    "rows",
+    [[(3, -1), (1, 2), (0, 5), (-2, 2)], [(1, 1), (2, 1)], [(5, 0), (0, 1), (3, 1)], [(1, 0), (0, 0)], [(1, 0)]],
+)
+def test_a_covariance_is_shrunk_by_the_share_of_what_is_noise(rows, unit):
     """Ledoit and Wolf's lemma 3.4 in fractions: d2 = |S - m I|^2, b2 = the sum of |x x' - S|^2 over n^2."""
     n, p = len(rows), 2
     sample = [[Fraction(sum(row[i] * row[j] for row in rows), n) for j in range(p)] for i in range(p)]
@@ -173,11 +187,12 @@ def test_a_covariance_is_shrunk_by_the_share_of_what_is_noise(rows):
     share = min(Fraction(1), noise / distance)
     products = Products(p)
     for row in rows:
-        products.add([x * 10**6 for x in row])
+        products.add([x * unit for x in row])
     matrix, found = products.shrunk()
     assert found == pytest.approx(float(share), rel=1e-12)
     for i, j in pairs:
-        assert matrix[i][j] == pytest.approx(float((1 - share) * sample[i][j] + share * mean * (i == j)), rel=1e-12)
+        wanted = float((1 - share) * sample[i][j] + share * mean * (i == j)) * unit**2 / 10**12
+        assert matrix[i][j] == pytest.approx(wanted, rel=1e-12)
     assert (products.size, products.n) == (p, n)
 
 
@@ -210,6 +225,10 @@ def test_a_factor_is_worked_out_by_hand_and_what_has_no_variance_has_no_row(matr
         ([[2.0, -1.0], [-1.0, 2.0]], [(3.0, [ROOT, -ROOT]), (1.0, [ROOT, ROOT])]),
         ([[0.0, 1.0], [1.0, 0.0]], [(1.0, [ROOT, ROOT]), (0.0, [ROOT, -ROOT])]),
         ([[0.0, 0.0], [0.0, 0.0]], [(0.0, [1.0, 0.0]), (0.0, [0.0, 1.0])]),
+        (
+            [[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 5.0]],
+            [(5.0, [0.0, 0.0, 1.0]), (3.0, [ROOT, ROOT, 0.0]), (1.0, [ROOT, -ROOT, 0.0])],
+        ),
     ],
 )
 def test_components_are_worked_out_by_hand_largest_first_with_their_largest_entry_positive(matrix, components):

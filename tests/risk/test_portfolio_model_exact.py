@@ -210,6 +210,8 @@ def test_a_symbol_is_measured_while_enough_and_most_of_its_bars_are_there():
                 covariance, shrinkage = shrunk_of(portfolio)
                 assert portfolio.shrinkage_ppm == pytest.approx(1e6 * shrinkage, abs=0.51)
                 assert np.allclose(portfolio._covariance, covariance, rtol=1e-9)
+        else:
+            assert portfolio.bars == min(100, count)
         changes += portfolio.measured != before
         before = portfolio.measured
     assert changes >= 5
