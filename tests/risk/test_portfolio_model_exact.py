@@ -102,6 +102,7 @@ def test_what_moves_together_and_each_component_are_products_with_the_book(known
                   for factor in known.factors]  # fmt: skip
         assert found.factors == tuple(up(x * root / 10**9) for x in losses)
         assert known.factor_losses({"EURUSD": 1_000_000, "GBPUSD": -3_000_001, "USDJPY": 77_777}) == list(found.factors)
+    assert known.factor_losses({}) == [0, 0, 0]
     assert known.names == tuple(factor.name for factor in known.factors)
     assert len(known.names) == 3
 
@@ -138,6 +139,28 @@ def test_only_what_moves_together_by_the_bound_is_a_group_and_a_symbol_moves_wit
     assert portfolio.names == ()
     assert len(portfolio.factors) == 3, "worked out when somebody asks"
     assert portfolio.names == tuple(factor.name for factor in portfolio.factors)
+
+
+def test_what_moves_together_by_a_little_less_than_the_bound_is_no_group():
+    """Of the twins each moves with the other by 93.9 %: at 93 they are one group, at 94 they are two."""
+    prices = closes(190, THREE)
+    prices["GBPUSD"] = [close + (n * 7919 % 13 - 6) * 20 for n, close in enumerate(prices["EURUSD"])]
+    for bound, group in ((93, ["EURUSD", "GBPUSD"]), (94, ["EURUSD"])):
+        portfolio = learnt(prices=prices, symbols=THREE, correlated_above_pct=bound, **WINDOW)
+        assert 931_000 < portfolio.correlation_ppm("EURUSD", "GBPUSD") < 940_000
+        assert [symbol for symbol, _ in portfolio.correlations["EURUSD"]] == group
+
+
+def test_a_component_is_called_by_the_currency_that_it_moves_most_and_of_equals_by_the_first():
+    for symbols, name in ((("USDJPY",), "JPY"), (("EURUSD",), "EUR"), (("EURUSD", "GBPUSD"), "USD")):
+        portfolio = learnt(190, symbols, **WINDOW)
+        assert portfolio.factors[0].name == name
+
+
+def test_components_of_a_calm_market_have_their_shares_as_well():
+    prices = closes(190, THREE, sigma=0.0001)
+    calm = learnt(prices=prices, symbols=THREE, **WINDOW)
+    assert sum(factor.share_ppm for factor in calm.factors) == pytest.approx(1_000_000, abs=2)
 
 
 def test_of_many_symbols_three_components_are_told_and_the_lower_limits_level_has_other_ranks():
