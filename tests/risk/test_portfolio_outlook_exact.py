@@ -151,3 +151,20 @@ def test_without_equity_every_limit_is_near(balance, near):
     portfolio = Portfolio(measure(), measure(), var_pct_e2=100)
     found = look_ahead(begun(balance, symbols=TWO), portfolio, "EURUSD", Side.BUY, 100)
     assert (found.before is not None) is near
+
+
+@pytest.mark.parametrize(
+    ("key", "figure", "near"),
+    [
+        ("var_pct_e2", measure(at_risk=1), True),
+        ("entry_var_pct_e2", measure(at_risk=1), True),
+        ("shortfall_pct_e2", measure(shortfall=1), True),
+        ("correlated_pct_equity", measure(together=1), True),
+        ("factor_pct_e2", measure(factors=(1,)), True),
+        ("factor_pct_e2", measure(factors=()), False),
+    ],
+)
+def test_of_a_single_cent_the_smallest_limit_is_near_with_another_cent(key, figure, near):
+    portfolio = Portfolio(figure, measure(), **{key: 1})
+    found = look_ahead(begun(1, symbols=TWO), portfolio, "EURUSD", Side.BUY, 100)
+    assert (found.before is not None) is near

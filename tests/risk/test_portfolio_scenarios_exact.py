@@ -36,6 +36,7 @@ def test_the_newest_rows_go_round_in_a_ring():
     partly.push(rows[0])
     before = partly.historical()
     partly.push(rows[1])
+    assert partly.historical().dtype == partly.filtered([1]).dtype == np.int64
     assert (before.tolist(), partly.historical().tolist(), partly.n) == ([[11]], [[11], [22]], 2)
 
 
@@ -82,6 +83,14 @@ def test_several_books_and_further_rows_are_answered_in_one():
         further = [sum(v * x for v, x in zip(book, beside[i], strict=True)) for i in (2, 0)]
         wanted.append((max(0, losses[k - 1]), max(0, math.ceil(Fraction(sum(losses[:k]), k))), further))
     assert Answers(table(*rows), 9_000, beside).ask(books, [2, 0]) == wanted
+
+
+def test_of_many_scenarios_the_worst_are_found():
+    moves = random.Random(2).sample(range(-(10**6), 0), 1_000)
+    for level, k in ((9_990, 1), (9_900, 10), (5_000, 500)):
+        worst = sorted(moves)[:k]
+        wanted = (-worst[-1], math.ceil(Fraction(-sum(worst), k)), [])
+        assert Answers(table(*([move] for move in moves)), level).ask([[1]]) == [wanted]
 
 
 def test_a_book_that_is_too_large_for_exact_products_is_rounded_away_from_zero():
