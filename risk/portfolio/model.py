@@ -24,6 +24,7 @@ from risk.portfolio.scenarios import Answers, Recent, Table, drawn, tail, worst_
 PPM = 1_000_000
 FACTORS = 3
 """Components that are told of and limited; the rest together is what diversifies."""
+_PCT = 10_000  # ppm
 _ROOT_SCALE = 1_000_000
 
 
@@ -78,7 +79,7 @@ class Portfolio:
         self._place: dict[str, int] = {}
         self._products = Products(0)
         self._recent = Recent((), limits.window_bars)
-        self._start = self._taken = self._generation = 0
+        self._taken = self._generation = 0
         self._covariance: Matrix = []
         self._factors: tuple[Factor, ...] | None = None
 
@@ -93,17 +94,14 @@ class Portfolio:
         history = self.history
         if not history.settle():
             return
-        rows = len(history.rows)
         known = [
             symbol
             for symbol in history.symbols
             if (bars := history.bars(symbol)) >= self.limits.min_bars
             and 2 * bars > history.count - history.since(symbol)
         ]
-        start = max((history.since(symbol) for symbol in known), default=0)
-        oldest = history.count - rows
-        if tuple(known) != self.measured or history.generation != self._generation or start > max(self._start, oldest):
-            self._begin(tuple(known), start)
+        if tuple(known) != self.measured or history.generation != self._generation:
+            self._begin(tuple(known), max((history.since(symbol) for symbol in known), default=0))
         self._take()
         self._work_out()
 
@@ -115,7 +113,7 @@ class Portfolio:
         self._place = {symbol: i for i, symbol in enumerate(known)}
         self._products = Products(len(known))
         self._recent = Recent(self._columns, self.limits.window_bars)
-        self._start = self._taken = start
+        self._taken = start
 
     def _take(self) -> None:
         """Rows that are not in the sums yet go in, and those beyond the window out."""
@@ -166,7 +164,7 @@ class Portfolio:
         return max(-PPM, min(PPM, round(matrix[i][j] / scale * PPM))) if scale > 0 else PPM * (i == j)
 
     def _correlate(self) -> None:
-        least = self.limits.correlated_above_pct * PPM // 100
+        least = self.limits.correlated_above_pct * _PCT
         for one in self.measured:
             near = [(other, PPM if other == one else self.correlation_ppm(one, other)) for other in self.measured]
             self.correlations[one] = tuple(each for each in near if abs(each[1]) >= least)
@@ -267,7 +265,7 @@ class Portfolio:
             base, quote = self._legs[symbol]
             moved[base] = moved.get(base, 0.0) + x
             moved[quote] = moved.get(quote, 0.0) - x
-        return max(sorted(moved), key=lambda each: abs(round(moved[each], 9)), default="")
+        return max(sorted(moved), key=lambda each: abs(round(moved[each], 9)))
 
     def factor_losses(self, book: Mapping[str, int]) -> list[int]:
         """`Measure.factors` of a book, also where no limit asks for them."""

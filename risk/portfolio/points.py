@@ -53,10 +53,11 @@ def _matched(rows: Matrix) -> Matrix:
     found: Matrix = []
     for row in rows:
         solved: list[float] = []
-        for x, left in zip(row, lower, strict=True):
-            for y, weight in zip(solved, left, strict=False):
-                x -= y * weight  # noqa: PLW2901  # forward substitution
-            solved.append(x / left[len(solved)])
+        for i in size:  # forward substitution
+            rest = row[i]
+            for j in range(i):
+                rest -= solved[j] * lower[i][j]
+            solved.append(rest / lower[i][i])
         found.append(solved)
     return found
 

@@ -79,7 +79,7 @@ def drawn(factor: Sequence[Sequence[float]], volatilities: Sequence[int], *, stu
     size = len(volatilities)
     rows = [[round(x * sigma) for x in row] for row, sigma in zip(factor, volatilities, strict=True)]
     fixed = np.array(points(size, student=student), np.int64)
-    return np.clip(fixed @ np.array(rows, np.int64).T // POINT_SCALE, -LARGEST_RETURN, LARGEST_RETURN)
+    return np.clip(fixed @ np.array(rows).T // POINT_SCALE, -LARGEST_RETURN, LARGEST_RETURN)
 
 
 class Answers:
@@ -100,7 +100,7 @@ class Answers:
         self.n = len(table)
         self._tail = tail(self.n, level_pct_e2)
         size = table.shape[1]
-        rows = np.concatenate([table, np.array(beside, np.int64).reshape(-1, size)])
+        rows = np.concatenate([table, np.array(beside, np.int64).reshape(len(beside), size)])
         self._columns = np.ascontiguousarray(rows.T.astype(np.float64))
         self._room = _EXACT_BITS - int(np.abs(rows).max(initial=1)).bit_length()
 
@@ -121,7 +121,7 @@ class Answers:
         products = np.array(books, np.float64) @ self._columns
         k, n = self._tail, self.n
         won = products[:, :n]
-        won.partition(k - 1, axis=1)
+        won.partition(k - 1)
         found: list[tuple[int, int, list[int]]] = []
         for worst, further in zip(won[:, :k].tolist(), products[:, n:].tolist(), strict=True):
             mean = -(sum(map(int, worst)) // k)  # a loss, rounded up

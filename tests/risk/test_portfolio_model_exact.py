@@ -241,6 +241,17 @@ def test_a_symbol_is_measured_while_enough_and_most_of_its_bars_are_there():
     assert boundary >= 1
 
 
+def test_a_row_goes_into_the_sums_that_are_there():
+    prices = closes(190, THREE)
+    portfolio = learnt(prices=prices, symbols=THREE, **WINDOW)
+    sums, ring = portfolio._products, portfolio._recent
+    for symbol in THREE:
+        portfolio.note(symbol, 190 * NS_PER_HOUR, prices[symbol][0])
+    portfolio.settle()
+    assert portfolio._products is sums
+    assert portfolio._recent is ring
+
+
 def test_what_a_late_bar_changes_is_worked_out_anew():
     prices = closes(120, THREE)
     straight = learnt(prices=prices, symbols=THREE, **WINDOW)

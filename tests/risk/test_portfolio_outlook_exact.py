@@ -126,6 +126,13 @@ def test_with_entries_at_work_each_figure_is_the_larger_of_both_books():
     ]
 
 
+def test_books_are_looked_at_by_the_same_components():
+    book = begun(symbols=TWO)
+    book.sent(order("y", kind=OrderType.LIMIT, limit_e5=110_000), NOW_NS)
+    with pytest.raises(ValueError, match="zip"):
+        look_ahead(book, Portfolio(measure(factors=(1,)), measure(factors=(1, 2))), "EURUSD", Side.BUY, 100)
+
+
 @pytest.mark.parametrize(
     ("key", "limit", "most", "figure"),
     [

@@ -62,6 +62,11 @@ def test_drawn_scenarios_are_the_points_turned_and_scaled(student):
     assert (wild.max(), wild.min()) == (10**9, -(10**9))
 
 
+def test_a_factor_of_other_symbols_is_refused():
+    with pytest.raises(ValueError, match="zip"):
+        drawn([[1.0]], [1, 2], student=False)
+
+
 def test_a_book_loses_what_the_ranks_say():
     """Losses of one unit are 4, -6, 9, 1 and -2; at 50 % of five the third largest counts, and the three's mean."""
     answers = Answers(table([-4], [6], [-9], [-1], [2]), 5_000)
