@@ -241,6 +241,15 @@ def test_a_symbol_is_measured_while_enough_and_most_of_its_bars_are_there():
     assert boundary >= 1
 
 
+def test_a_late_bar_before_anything_is_measured_is_one_bar_more():
+    portfolio = Portfolio([default_instrument(each) for each in ("EURUSD", "GBPUSD")], PortfolioLimits(**WINDOW))
+    for hour, symbols in ((1, ("EURUSD", "GBPUSD")), (3, ("EURUSD", "GBPUSD")), (2, ("EURUSD",))):
+        for symbol in symbols:
+            portfolio.note(symbol, hour * NS_PER_HOUR, 100_000)
+        portfolio.settle()
+    assert (portfolio.history.generation, portfolio.bars, portfolio.ready) == (1, 3, False)
+
+
 def test_a_row_goes_into_the_sums_that_are_there():
     prices = closes(190, THREE)
     portfolio = learnt(prices=prices, symbols=THREE, **WINDOW)
