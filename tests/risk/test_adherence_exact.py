@@ -5,13 +5,16 @@ import msgspec
 from bus.messages import AccountSnapshot, OrderFilled
 from bus.values import default_instrument
 from risk.adherence import Adherence, fold
-from risk.adherence.records import Conservation, Counts, FillPoint, Group, Money, Spread, Trade
+from risk.adherence.records import Conservation, Counts, FillPoint, Group, Spread, Trade
 from tests.harness.desk import (
     BUY,
     HOUR,
+    LONG,
     OTHER,
     RIDGE,
     SELL,
+    SHORT,
+    TOTAL,
     S,
     T,
     accepted,
@@ -34,20 +37,6 @@ from tests.harness.desk import (
     swap,
     unknown,
 )
-
-# Bought 10,000 and 3,000.01 EUR at 3 and 7 points worse than the 1.10008 that the decision saw: 0.30 and 0.21 USD, of
-# which the market had moved 2 and 6 points: 0.20 and 0.18. Half of spreads of 10 and 11 points: 0.50 and 0.17 (0.165).
-# Sold 4,000 and 9,000.01 EUR at 3 points worse (2 by the market) and 2 better (all of it): -0.12 and +0.18, delays
-# -0.08 and +0.18; half of spreads of 12 points: 0.24 and 0.54.
-LONG = Money(before_costs=500 + 145 + 45, spread=-50 - 17 - 24 - 54, slippage=-30 - 21 - 12 + 18, gross=500,
-             commission=-31 - 9 - 12 - 27, swap=-71, conversion_fee=-4, net=346,
-             delay=-20 - 18 - 8 + 18, impact=-17)  # fmt: skip
-# Sold 20,000 USD for yen 1,000 points (half of them the market's) below what was seen, at 109.005 yen a dollar: 1.83
-# and 0.92 USD; stopped 2,000 points (1,600 the market's) above the stop, at 109.30: 3.66 and 2.93; half of 1.83 twice.
-SHORT = Money(before_costs=-6_040 + 184 + 549, spread=-92 - 92, slippage=-183 - 366, gross=-6_040, commission=-121,
-              swap=13, conversion_fee=-3, net=-6_151, delay=-92 - 293, impact=-164)  # fmt: skip
-TOTAL = Money(before_costs=-4_617, spread=-329, slippage=-594, gross=-5_540, commission=-200, swap=-58,
-              conversion_fee=-7, net=-5_805, delay=-413, impact=-181)  # fmt: skip
 
 
 def told(messages):
