@@ -5,7 +5,7 @@
 
 from bus import messages as m
 from bus.values import NS_PER_HOUR, NS_PER_S, OrderType, Side, default_instrument
-from risk.adherence.records import Money
+from risk.adherence.records import Money, Trade
 
 T = 1_525_176_000 * 10**9  # Tuesday, 1 May 2018, 12:00 UTC: the trading day 2018-05-01, the week 2018-W18
 HOUR, S = NS_PER_HOUR, NS_PER_S
@@ -123,6 +123,17 @@ def swap(at, amount, position="P1", symbol="EURUSD"):
 def moved(name, at, delta, balance, cause="cash"):
     return m.BalanceMoved(move_id=name, cause=cause, delta=delta, balance=balance, ts_event_ns=T + at,
                           ts_init_ns=T + at)  # fmt: skip
+
+
+def a_trade(number=1, **fields):
+    """The record of a closed trade in which nothing happened, but for the fields given."""
+    values = dict.fromkeys(Trade.__struct_fields__, 0) | {
+        "number": number, "position_id": "P1", "symbol": "EURUSD", "strategy": "s", "model_id": RIDGE, "horizon": 4,
+        "side": 1, "reason": "", "exit_reason": "", "cause": "order", "ts_close_ns": 9, "protect_ns": 0,
+        "decision_ns": None, "send_ns": None, "accept_ns": None, "fill_ns": None, "money": Money(),
+        "client_order_id": "", "intent_id": "", "request_id": "",
+    } | fields  # fmt: skip
+    return Trade(**values)
 
 
 def day():
