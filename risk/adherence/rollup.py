@@ -151,10 +151,11 @@ class Roll:
         if type(message) is Quote:
             self._on_quote(journal, message)
             return
+        ts_ns: int = getattr(message, "ts_init_ns", 0)
+        journal.usage.at(ts_ns, priced=False)  # the day that ends, ends before this message
         handler = self._handlers.get(type(message))
         if handler is not None:
             handler(journal, message)
-        ts_ns: int = getattr(message, "ts_init_ns", 0)
         journal.last_ns = max(journal.last_ns, ts_ns)
         self._attendance.seen(ts_ns)
 
@@ -175,6 +176,7 @@ class Roll:
         ledger, now_ns = journal.ledger, quote.ts_init_ns
         if not 0 < quote.bid_e5 <= quote.ask_e5:
             return
+        journal.usage.at(now_ns, priced=False)  # the day that ends, ends before this price
         ledger.quotes[quote.symbol] = quote
         journal.last_ns = max(journal.last_ns, now_ns)
         if now_ns >= journal.day_ends_ns:
@@ -187,7 +189,8 @@ class Roll:
             if position.symbol == quote.symbol:
                 position.see(quote.bid_e5, quote.ask_e5, now_ns)
                 held = True
-        journal.usage.at(now_ns, priced=held)
+        if held:
+            journal.usage.at(now_ns, priced=True)
 
     def _on_resumed(self, journal: _Journal, resumed: RunResumed) -> None:
         journal.resumes += 1
@@ -236,12 +239,10 @@ class Roll:
             journal.usage.ordered(order)
 
     def _on_filled(self, journal: _Journal, fill: OrderFilled) -> None:
-        journal.usage.at(fill.ts_init_ns, priced=False)  # the day that ends, ends before this deal
         journal.ledger.on_filled(fill)
         journal.usage.at(fill.ts_init_ns, priced=True)
 
     def _on_swap(self, journal: _Journal, swap: SwapCharged) -> None:
-        journal.usage.at(swap.ts_init_ns, priced=False)
         journal.ledger.on_swap(swap)
         journal.usage.at(swap.ts_init_ns, priced=True)
 
