@@ -239,7 +239,6 @@ class Ledger:
         if track is not None and not track.ts_accepted_ns:
             track.ts_accepted_ns = fact.ts_init_ns
             track.ts_sent_ns = fact.ts_sent_ns
-            track.ts_venue_ns = fact.ts_event_ns
             if track.state in {"sent", "unknown"}:
                 track.state = "accepted"
 
@@ -291,7 +290,6 @@ class Ledger:
             track.deals += 1
             track.position_id = fill.position_id
             track.closing = fill.closing
-            track.ts_venue_ns = track.ts_venue_ns or fill.ts_event_ns
             track.value += fill.volume_e2 * fill.price_e5
             track.slippage += fill.volume_e2 * away.slippage_e5
             track.delay += fill.volume_e2 * away.delay_e5
@@ -396,7 +394,7 @@ class Ledger:
         # The venue books both sides' commission and the swap with the closing deal: what is left stays run up.
         position.commission -= share(position.commission)
         position.swap -= fill.booked_swap
-        position.value -= position.value if last else divide_half_away(position.value * fill.volume_e2, held)
+        position.value -= divide_half_away(position.value * fill.volume_e2, held)
         position.volume_e2 = fill.remaining_e2
         position.closed_e2 += fill.volume_e2
         position.closed_value += fill.volume_e2 * fill.price_e5

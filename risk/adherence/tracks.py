@@ -18,7 +18,6 @@ class OrderTrack(msgspec.Struct, kw_only=True):
     ts_filled_ns: int = 0
     filled_e2: int = 0
     ts_sent_ns: int = 0
-    ts_venue_ns: int = 0
     model_id: str = ""
     code: str = ""
     position_id: str = ""
