@@ -150,6 +150,35 @@ def test_equity_floats_both_ways_with_charges_that_have_run_up_and_without_a_pri
     assert adherence.equity == 1_000_000 + longs + shorts - 31 - 9 - 60 - 71 + 13
 
 
+def test_what_is_left_of_a_position_keeps_its_share_of_the_price_and_of_the_charges():
+    adherence = Adherence()
+    for entry in numbered(day()[:28]):  # 4,000 of 13,000.01 EUR have been sold, with 0.22 of 0.71 swap booked
+        adherence.add(*entry)
+
+    value = 1_000_000 * 110_011 + 300_001 * 110_015
+    left = value - round(value * 400_000 / 1_300_001)
+    longs = round((110_050 * 900_001 - left) / 10**5)
+    commission = -40 - round(-40 * 400_000 / 1_300_001)
+    assert (longs, commission) == (343, -28)
+    assert adherence.equity == 1_000_094 + longs - 367 + commission - 60 - 71 + 22 + 13
+
+
+def test_a_last_deal_smaller_than_what_was_held_takes_all_that_the_entry_cost():
+    story = [*opened(), deal("d9", 60, SELL, 400_000, 110_020, closing=True, gross_profit=40, balance=1_000_040)]
+    (trade,) = told(story).trades
+
+    assert (trade.money.spread, trade.money.slippage) == (-50 - 20, -20 + 0)
+    assert trade.closed_e2 == 400_000
+
+
+def test_a_symbol_is_worth_what_its_instrument_says_it_is_quoted_in():
+    index = msgspec.structs.replace(default_instrument("EURUSD"), symbol="US500", base="US500")
+    story = [run(instruments=(index,)), snapshot(), quote(1, symbol="US500"),
+             deal("d1", 2, BUY, 1_000_000, 110_010, symbol="US500", left=1_000_000)]  # fmt: skip
+
+    assert told(story).equity_end == 1_000_000 - 100
+
+
 def test_the_curve_has_a_point_a_bars_close_and_falls_from_its_highest():
     summary = told([
         run(), snapshot(0, 20_000), quote(1), quote(1, symbol="USDJPY", bid=10_900_000, ask=10_901_000), order("c1", 2),
@@ -175,6 +204,9 @@ def test_without_a_snapshot_the_first_deal_says_where_the_balance_began():
     assert told(without).conservation == told(day()).conservation
     assert told(without).equity == told(day()).equity
     assert told(later).equity == (), "nothing says what there was"
+    closing = [run(), quote(1), deal("d1", 2, SELL, 100_000, 110_000, closing=True, gross_profit=30, booked_swap=-4,
+                                     balance=1_000_026)]  # fmt: skip
+    assert told(closing).equity_start == 1_000_000
 
 
 # --- facts that come early, late, twice or of nobody ---------------------------------------------------------------
@@ -213,9 +245,11 @@ def test_a_trade_shows_the_levels_that_stood_last():
 
 def test_facts_told_twice_count_once_and_are_counted():
     night, cash = swap(20, -7), moved("m1", 30, 50, 1_000_050)
-    summary = told([*opened(), night, night, cash, cash, *opened()[-1:]])
+    summary = told([*opened(), night, night, cash, cash, *opened()[-1:], cash, night])
 
-    assert summary.counts.repeated == 3
+    assert summary.counts.repeated == 5
+    more = told([*opened(), cash, moved("m2", 31, -70, 999_980)])
+    assert (more.conservation.moved, more.equity_end, more.findings[0].severity) == (-20, 999_980 - 100, "critical")
     assert summary.conservation.swap_told == -7
     assert summary.conservation.moved == 50
     assert summary.equity_end == 1_000_050 - 7 - 100
@@ -263,6 +297,14 @@ def test_every_way_an_order_may_end_is_remembered_and_a_fill_outlives_them_all()
         "c5": ("accepted", ""), "c6": ("cancelled", "IOC"), "c7": ("filled", "late"),
     }  # fmt: skip
     assert set(adherence._ledger.at_work) == {"c1", "c5"}
+
+
+def test_a_stop_that_names_its_entrys_order_is_no_deal_of_that_order():
+    stop = closed(S, 109_900, gross=-110, cause="stop_loss", level_e5=109_900)
+    (trade,) = told([*opened(), msgspec.structs.replace(stop, client_order_id="c1")]).trades
+
+    assert (trade.exit_reason, trade.cause, trade.exit_slippage_e5) == ("stop_loss", "stop_loss", 0)
+    assert (trade.filled_e2, trade.fill_ns, trade.beyond_e5) == (1_000_000, 12, 0)
 
 
 def test_refusals_and_rejections_are_listed_with_whose_they_were():

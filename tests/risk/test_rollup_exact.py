@@ -72,6 +72,9 @@ def test_periods_of_time_hold_what_was_booked_on_their_trading_days():
         ("day", "2018-05-02", ROLLOVER, DAY + ROLLOVER, 1, 2, 1, TOTAL, 5_000, 444, 346, 1),
     ]  # fmt: skip
     assert [row.orders.sent for row in result.days] == [2, 1]
+    assert [[(each.state, each.code) for each in row.codes] for row in result.days] == [
+        [("partly_filled", "no more volume")], [],
+    ]  # fmt: skip
     assert [row.signals.entries for row in result.days] == [2, 0]
 
 
