@@ -6,6 +6,7 @@ from bus.messages import AccountSnapshot, OrderFilled
 from bus.values import default_instrument
 from risk.adherence import Adherence, fold
 from risk.adherence.records import Conservation, Counts, FillPoint, Group, Spread, Trade
+from risk.adherence.rollup import roll_up
 from tests.harness.desk import (
     BUY,
     HOUR,
@@ -161,6 +162,39 @@ def test_what_is_left_of_a_position_keeps_its_share_of_the_price_and_of_the_char
     commission = -40 - round(-40 * 400_000 / 1_300_001)
     assert (longs, commission) == (343, -28)
     assert adherence.equity == 1_000_094 + longs - 367 + commission - 60 - 71 + 22 + 13
+
+
+def test_a_trade_that_earned_nothing_is_no_win_and_one_that_earned_a_cent_is():
+    def wins(net):
+        summary = told([*opened(), closed(gross=net)])
+        (booking,) = roll_up([numbered([*opened(), closed(gross=net)])]).days
+        assert booking.wins == summary.days[0].wins
+        return summary.days[0].wins
+
+    assert (wins(-1), wins(0), wins(1)) == (0, 0, 1)
+
+
+def test_an_order_that_ends_a_trade_executes_no_level_even_where_one_is_told():
+    story = [*opened(), order("x1", 50, SELL, position="P1"), closed(order="x1", level_e5=110_200)]
+    (trade,) = told(story).trades
+
+    assert (trade.cause, trade.level_e5, trade.beyond_e5) == ("order", 0, 0)
+    assert roll_up([numbered(story)]).hits == ()
+
+
+def test_a_trade_has_the_reason_of_its_intent_or_else_of_its_order_and_no_signal_where_none_was_told():
+    def entry(*wish):
+        deals = deal("d1", 10, BUY, 1_000_000, 110_010, order="c1", left=1_000_000)
+        return told([run(), snapshot(), bar(-1), quote(1), bar(1), *wish, order("c1", 3), deals, bar(20)]).trades[0]
+
+    assert (entry().reason, entry().holding_bars) == ("order", 1)
+    assert entry(intent("i-c1", 2)).reason == "wish"
+    assert entry(intent("i-c1", 2, reason="")).reason == "order"
+    assert (entry(intent("i-c1", 2)).ts_signal_ns, entry(intent("i-c1", 2)).decision_ns) == (0, None)
+    assert (entry().exit_e5, entry().exit_slippage_e5, entry().exit_spread_e5) == (0.0, 0, 0)
+    assert told(opened()).trades[0].holding_bars == 0
+    (empty,) = told([run(), snapshot(1, positions=(held(volume=0),))]).trades
+    assert (empty.entry_e5, empty.entry_slippage_e5, empty.filled_e2) == (0.0, 0, 0)
 
 
 def test_a_last_deal_smaller_than_what_was_held_takes_all_that_the_entry_cost():

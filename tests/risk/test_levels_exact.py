@@ -24,6 +24,7 @@ from tests.harness.desk import (
     run,
     snapshot,
 )
+from tests.harness.desk import held as before
 
 
 def rolled(messages):
@@ -64,6 +65,8 @@ def ended(at, side, price, cause="stop_loss", level=0, *, bid=None, ask=None, or
         (long_held, ended(S, SELL, 110_199, "take_profit", 110_200), (0, 1, 0, 0)),
         (long_held, ended(S, SELL, 110_190, "take_profit", 110_200, ask=110_195), (0, 1, 0, 1)),
         (short_held, ended(S, BUY, 110_100, level=110_100), (1, 0, 0, 1)),
+        (long_held, ended(S, SELL, 109_896, level=109_900, ask=109_905), (0, 1, 0, 1)),
+        (long_held, ended(S, SELL, 109_896, level=109_900, ask=109_904), (0, 1, 0, 0)),
         (short_held, ended(S, BUY, 110_110, level=110_100), (0, 1, 0, 0)),
         (short_held, ended(S, BUY, 110_104, level=110_100), (0, 1, 0, 1)),
         (short_held, ended(S, BUY, 110_105, level=110_100), (0, 1, 0, 0)),
@@ -155,6 +158,8 @@ def test_the_mid_price_may_reach_a_level_later_than_the_side_that_closes():
     assert false(109_915) == (True, S, 19 * S)
     assert false(109_915, 109_901, 109_950) == (True, S, 19 * S)
     assert false(109_915, 109_900, 109_950) == (False, S, 19 * S)
+    odd = [quote(S, 109_896, 109_905), quote(20 * S, 110_000, 110_010)]
+    assert [hit.false_trigger for hit in rolled([*long_held(), *odd]).hits] == [True]
     assert false(109_950, 109_899) == (False, 2 * S, 18 * S)
 
 
@@ -197,6 +202,13 @@ def test_what_ends_a_trade_leaves_the_other_levels_that_prices_had_reached_misse
     (row,) = rolled([*touched, quote(20 * S)]).total.levels
     assert (row.n, row.missed, row.at, row.beyond, row.better, row.false_triggers) == (1, 1, 0, 0, 0, 0)
     assert (row.beyond_e5, row.late_ns) == (Distribution(), once(19 * S))
+
+
+def test_a_level_of_a_position_from_before_is_nobodys():
+    stranger = [run(), snapshot(0, positions=(before(stop=109_900),)), quote(1), quote(S, 109_890, 109_900)]
+    (hit,) = rolled([*stranger, quote(20 * S)]).hits
+
+    assert (hit.strategy, hit.model_id, hit.position_id, hit.volume_e2) == ("", "", "P1", 1_000_000)
 
 
 def test_prices_of_another_symbol_reach_nothing():
