@@ -4,9 +4,9 @@ import msgspec
 
 from bus import messages as m
 from risk.adherence import fold
-from risk.adherence.findings import event_findings, order_findings, trade_findings
+from risk.adherence.findings import conservation, event_findings, money_findings, order_findings, trade_findings
 from risk.adherence.ledger import Ledger
-from risk.adherence.records import Finding
+from risk.adherence.records import Finding, Group, Money
 from tests.harness.desk import (
     BUY,
     SELL,
@@ -126,6 +126,27 @@ def test_a_pair_that_the_run_names_is_worth_what_its_own_chain_of_prices_says():
                deal("d1", 3, BUY, 1_000_000, 88_010, symbol="EURGBP", left=1_000_000)]  # fmt: skip
 
     assert fold(numbered(opening)).equity_end == 1_000_000 - 130
+
+
+def test_a_table_that_does_not_add_up_to_the_total_is_named():
+    ledger = Ledger()
+    ledger.total = Money(before_costs=5, gross=5, net=5)
+    row = Group(key="2018-05-01", trades=1, wins=1, money=ledger.total)
+    less = msgspec.structs.replace(row, money=Money(before_costs=4, gross=4, net=4))
+    odd = Money(net=5)
+
+    def said(**tables):
+        return money_findings(ledger, conservation(ledger), tables)
+
+    assert (
+        said(day=(row,), week=(less, msgspec.structs.replace(row, money=Money(before_costs=1, gross=1, net=1)))) == []
+    )
+    assert said(day=(row,), week=(less,)) == [
+        found("periods_tie_out", "critical", "week", "4", "5", "The week table does not add up to the total."),
+    ]
+    assert [each.value for each in said(month=())] == ["0"]
+    ledger.total = odd
+    assert [each.subject for each in said(day=(msgspec.structs.replace(row, money=odd),))] == ["day"], "no parts"
 
 
 # --- orders --------------------------------------------------------------------------------------------------------

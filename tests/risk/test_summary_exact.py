@@ -61,18 +61,19 @@ def test_the_widest_bounded_interval_of_the_model_that_trades_is_kept_for_every_
     wide, narrow, loose = (900_000, 50, True), (500_000, 20, True), (900_000, 50, False)
     views = (view(1, wide, narrow), view(4, loose, narrow), view(4, point=110_007), view(4, wide, point=110_007))
     summary = told(forecast("q1", 5, as_of=2, horizons=views), forecast("q1", 6, OTHER, active=False, horizons=views),
-                   forecast("q2", 7, as_of=HOUR, horizons=views[:1], symbol="AUDUSD"))  # fmt: skip
+                   forecast("q2", 7, as_of=HOUR, horizons=views[:1], symbol="AUDUSD"),
+                   forecast("q3", 8, as_of=2, horizons=views[3:]))  # fmt: skip
+
+    def point(at, horizon, middle=110_000):
+        return IntervalPoint(ts_ns=T + at, horizon=horizon, level=0.9, point_e5=middle, lower_e5=middle - 50,
+                             upper_e5=middle + 50)  # fmt: skip
 
     assert summary.intervals == {
-        "AUDUSD": (IntervalPoint(ts_ns=T + 2 * HOUR, horizon=1, level=0.9, point_e5=110_000, lower_e5=109_950,
-                                 upper_e5=110_050),),
-        "EURUSD": (IntervalPoint(ts_ns=T + 2 + HOUR, horizon=1, level=0.9, point_e5=110_000, lower_e5=109_950,
-                                 upper_e5=110_050),
-                   IntervalPoint(ts_ns=T + 2 + 4 * HOUR, horizon=4, level=0.9, point_e5=110_007, lower_e5=109_957,
-                                 upper_e5=110_057)),
-    }  # fmt: skip
+        "AUDUSD": (point(2 * HOUR, 1),),
+        "EURUSD": (point(2 + HOUR, 1), point(2 + 4 * HOUR, 4, 110_007), point(2 + 4 * HOUR, 4, 110_007)),
+    }
     assert list(summary.intervals) == ["AUDUSD", "EURUSD"]
-    assert summary.counts.forecasts == 3
+    assert summary.counts.forecasts == 4
     assert fold(numbered([forecast("q1", 5, horizons=views)])).intervals == {}, "no run says how long a bar is"
 
 
@@ -98,13 +99,14 @@ def test_patterns_are_counted_by_model_and_name_with_their_newest_in_words_most_
     summary = told(
         pattern(1, "engulfing", confidence=804_000), pattern(2, "doji", confidence=500_000),
         pattern(3, "doji", confidence=631_000, symbol="USDJPY"),
-        pattern(4, "unusual", "auto", threshold=80_000, percentile=99.44), pattern(5, "doji", "other", confidence=1),
+        pattern(4, "unusual", "auto", threshold=80_000, percentile=99.44),
+        pattern(5, "doji", "other", confidence=505_010),
     )  # fmt: skip
 
     assert summary.pattern_counts == (
         Count(kind="rules", key="doji", n=2, example="USDJPY, 63 % clear"),
         Count(kind="auto", key="unusual", n=1, example="EURUSD, percentile 99.4"),
-        Count(kind="other", key="doji", n=1, example="EURUSD, 0 % clear"),
+        Count(kind="other", key="doji", n=1, example="EURUSD, 51 % clear"),
         Count(kind="rules", key="engulfing", n=1, example="EURUSD, 80 % clear"),
     )
     assert summary.counts.patterns == 5
@@ -175,6 +177,29 @@ def test_of_nothing_nothing_is_told():
         balance_start=0, balance_end=0, balance_change=0, booked=0, moved=0, commission_booked=0, commission_told=0,
         swap_booked=0, swap_told=0, flat=True, exact=True,
     )  # fmt: skip
+
+
+def test_the_curve_of_an_account_with_nothing_or_next_to_nothing_divides_by_nothing():
+    def curve(balance, *messages):
+        summary = fold(numbered([run(), snapshot(0, balance), quote(1), bar(2), *messages]))
+        return (summary.equity[-1].drawdown, summary.max_drawdown, summary.max_drawdown_pct)
+
+    costs = deal("d1", 3, BUY, 1, 110_010, left=1, commission=-1)
+    assert curve(0) == (0, 0, 0.0)
+    assert curve(0, costs, bar(4)) == (-1, -1, 0.0)
+    assert curve(1, costs, bar(4)) == (-1, -1, -100.0)
+    assert curve(4, costs, bar(4)) == (-1, -1, -25.0)
+
+
+def test_the_end_is_told_in_the_digits_and_pips_of_the_run_and_0_where_no_message_had_a_moment():
+    assert told(quote(1)).money_digits == 2
+    assert fold(numbered([run(money_digits=3)])).money_digits == 3
+    assert [(each.rule, each.subject, each.value) for each in fold(numbered(day())).findings] == [
+        ("stop_slippage", "trade 2", "-2.0 pips"), ("size_reached", "trade 1", "1"),
+    ]  # fmt: skip
+    assert fold(numbered([bar(1)])).ts_last_ns == 0
+    lost = m.OrderUnknown(client_order_id="c1", symbol="EURUSD", ts_init_ns=T + 3)
+    assert [each.rule for each in told(intent("i-c1", 1), order("c1", 2), lost).findings] == ["outcome_known"]
 
 
 def test_messages_without_a_bearing_are_counted_and_the_last_of_any_kind_is_the_end():
