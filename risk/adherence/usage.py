@@ -58,7 +58,6 @@ class Usage:
         self._policy = _policy(run)
         self._marks = Watermarks(self._policy, run.money_digits)
         self._sent_ns: list[int] = []
-        self._flat = True
 
     def begin(self, ts_ns: int) -> None:
         """The first snapshot came, or a halt was lifted: losses count from here."""
