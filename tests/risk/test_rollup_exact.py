@@ -6,7 +6,8 @@ import pytest
 from bus import messages as m
 from bus.errors import DataError
 from bus.values import default_instrument
-from risk.adherence.records import Conservation, Money
+from risk.adherence.periods import adds_up
+from risk.adherence.records import Conservation, Count, Money
 from risk.adherence.rolled import Outage, RunSpan, Service, Signals
 from risk.adherence.rollup import MISSED_LISTED, Roll, roll_up
 from tests.harness.desk import (
@@ -167,10 +168,37 @@ def test_forecasts_that_are_told_twice_or_do_not_trade_count_as_they_should():
                                   covered=(True,), ts_init_ns=T + at)  # fmt: skip
 
     told = resolved(HOUR, 0)
-    (row,) = rolled([run(), snapshot(), quote(1), told, told, resolved(2 * HOUR, HOUR)]).total.coverage
+    result = rolled([run(), snapshot(), quote(1), told, told, resolved(2 * HOUR, HOUR), intent("i1", 3, model=OTHER),
+                     refused("i1", 4), deal("d1", 5, SELL, 1, 110_000, closing=True)])  # fmt: skip
+    (row,) = result.total.coverage
 
+    assert [each.key for each in result.models] == [RIDGE, OTHER, "(none)"]
+    assert [each.coverage for each in result.models] == [(row,), (), ()]
+    assert [(each.key, each.coverage) for each in result.strategies] == [("s1", ()), ("(none)", ())]
     assert (row.n, row.covered, row.symbol, row.model_id, row.level) == (2, 2, "EURUSD", RIDGE, 0.9)
     assert row.mean_width_pips == 10.0
+
+
+def test_what_blocked_most_signals_comes_first_with_its_newest_words():
+    told = [refused("i1", 1, "exposure"), refused("i2", 2, "spread", "1", "5"), refused("i3", 3, "spread", "1", "6")]
+    result = rolled([run(), snapshot(), quote(1), *told, order("c1", 4), deal("d1", 5, BUY, 1, 110_010, order="c1")])
+
+    assert result.total.missed == (
+        Count(kind="refused", key="spread", n=2, example="6 against 1"),
+        Count(kind="refused", key="exposure", n=1, example="2.0 pips against 1.0 pips"),
+    )
+    assert result.total.signals.traded == 1
+
+
+def test_a_table_adds_up_where_its_sums_are_right_and_every_row_ties_out():
+    total = rolled(day()).total
+    odd = msgspec.structs.replace(total, money=Money(net=1))
+    minus = msgspec.structs.replace(total, money=Money(net=-1))
+
+    assert adds_up((total,), total)
+    assert not adds_up((total, total), total)
+    assert not adds_up((), total)
+    assert not adds_up((total, odd, minus), total)
 
 
 def test_the_newest_missed_signals_are_listed_and_all_are_counted():

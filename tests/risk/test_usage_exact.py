@@ -202,6 +202,16 @@ def test_losses_and_drawdowns_float_with_every_price_of_what_is_held():
     assert found["intraday_drawdown"].share == 0.75
 
 
+def test_of_nothing_no_part_can_be_lost_and_of_one_cent_all_of_it():
+    def daily(balance):
+        story = [run(config=json.dumps({"risk": RISK})), snapshot(0, balance), quote(1), held(volume=1, commission=-1)]
+        return {row.rule: row.peak for row in roll_up([numbered(story)]).total.limits}["daily_loss"]
+
+    assert daily(0) == 0.0
+    assert daily(1) == 100.0
+    assert daily(4) == 25.0
+
+
 def test_a_gain_uses_no_limit_and_neither_does_a_price_of_what_is_not_held():
     found = limits(quote(1), held(price=109_990, bid=109_980, ask=109_990), quote(2, 110_000, 110_001),
                    quote(3, 100, 110, "USDJPY"))  # fmt: skip
