@@ -146,6 +146,12 @@ def test_the_rate_is_that_of_the_last_minute():
     assert again["order_rate"].peak == 1.0, "an order told twice is one order"
 
 
+def test_a_peak_is_where_it_was_first():
+    found = limits(quote(0, 110_000, 110_005), entry("c1", 1), quote(2, 110_000, 110_009), entry("c2", 3),
+                   entry("c3", 4))  # fmt: skip
+    assert (found["spread"].peak, found["spread"].ts_ns) == (0.9, T + 3)
+
+
 def test_a_quote_ages_from_when_we_had_it_and_never_below_nothing():
     assert limits(quote(1 * S), entry(at=9 * S))["stale_quote"].peak == 8.0
     assert limits(quote(5 * S), entry(at=3 * S))["stale_quote"].peak == 0.0
@@ -185,6 +191,9 @@ def test_where_nothing_is_left_no_share_of_it_can_be_told():
                   entry(at=3))  # fmt: skip
     assert lost["exposure"].peak == 0.0
     assert lost["order_volume"].peak == 1.0
+    story = [run(config=json.dumps({"risk": RISK})), snapshot(0, 1), quote(1), entry(volume=1_000)]
+    cent = {row.rule: row.peak for row in roll_up([numbered(story)]).total.limits}
+    assert cent["exposure"] == 100 * 1_100
 
 
 # --- losses --------------------------------------------------------------------------------------------------------
@@ -322,6 +331,10 @@ def test_the_peak_of_several_journals_is_that_nearest_to_its_own_limit_and_a_lim
     assert (found.limit, found.peak, found.share, found.ts_ns, found.refusals) == (1.0, 0.9, 0.9, T + 2, 3)
     (found,) = limit_peaks([tight, wide], 0, 2**63 - 1)
     assert found.peak == 0.9
+    (found,) = limit_peaks([off, wide], 0, 2**63 - 1)
+    assert found.share == 0.75
+    (found,) = limit_peaks([used(10, 9, 7), tight], 0, 2**63 - 1)
+    assert found.ts_ns == T + 7, "of equal ones the first"
     (found,) = limit_peaks([off], 0, 2**63 - 1)
     assert (found.limit, found.peak, found.share) == (0.0, 9.9, None)
     (found,) = limit_peaks([wide], T + 1, T + 2)
