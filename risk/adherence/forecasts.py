@@ -138,8 +138,6 @@ def _derived(here: dict[str, _Column]) -> _Column:
     return _Column(
         as_of_ns=source.as_of_ns,
         errors=source.moves,
-        moves=source.moves,
-        sigmas=source.sigmas,
         crps=[crps_gaussian(move, max(1, sigma)) for move, sigma in zip(source.moves, source.sigmas, strict=True)],
     )
 
