@@ -4,6 +4,7 @@ import math
 from statistics import mean
 
 import pytest
+from msgspec.structs import replace
 
 from bus.messages import Band, ForecastResolved, ModelAdmitted
 from bus.special import clopper_pearson
@@ -114,6 +115,8 @@ def test_skill_is_over_the_forecasts_that_both_made():
     assert row.skill == pytest.approx(1 - sum(each[0] for each in pairs) / sum(each[1] for each in pairs))
     apart = scored(*ours, resolved(9, 110_900, model=WALK)).rows({})[0]
     assert (apart.skill, apart.crps_t) == (0.0, None)
+    small = scored(resolved(1, 110_000, 110_002, sigma=1)).rows({})[0]
+    assert small.skill == pytest.approx(1 - crps_gaussian(2, 1) / crps_gaussian(0, 1))
 
 
 def test_the_gain_in_crps_is_tested_with_the_overlap_of_its_horizon():
@@ -183,6 +186,11 @@ def test_limits_belong_to_the_interval_and_a_miss_costs_twice_its_distance_over_
 
     assert level(109_980) == level(110_030) == (1, 5.0)
     assert level(109_979) == level(110_031) == (0, 5.4)
+
+
+def test_a_truth_that_does_not_say_for_every_interval_whether_it_held_is_no_truth():
+    with pytest.raises(ValueError, match="shorter"):
+        scored(replace(resolved(1, 110_000), covered=(True,)))
 
 
 def test_an_interval_without_bounds_counts_for_nothing_and_the_widest_is_the_first_told():

@@ -47,6 +47,8 @@ def test_of_a_resolved_forecast_is_kept_its_error_in_sigmas_and_what_its_bounded
              Band(level_ppm=NARROW, lower_e5=100, upper_e5=130, bounded=True))  # fmt: skip
     partly = truth_of(resolved(bands=bands, covered=(True, False)))
     assert (partly.held, partly.width_e5) == ({NARROW: False}, {NARROW: 30})
+    with pytest.raises(ValueError, match="shorter"):
+        truth_of(resolved(covered=(True,)))
 
 
 def test_truths_are_sorted_by_symbol_model_and_horizon_each_in_order():
@@ -106,6 +108,10 @@ def test_few_misses_or_hits_are_tested_by_the_exact_binomial(misses, n, alpha):
     assert kupiec_p(misses, n, alpha) == pytest.approx(stats.binomtest(misses, n, alpha).pvalue, rel=1e-9)
 
 
+def test_nothing_is_surer_than_certain():
+    assert kupiec_p(1, 3, 0.5) == kupiec_p(4, 49, 0.1) == 1.0
+
+
 @pytest.mark.parametrize(
     ("misses", "n", "alpha"), [(5, 60, 0.1), (20, 60, 0.1), (55, 60, 0.9), (30, 60, 0.5), (12, 60, 0.1)]
 )
@@ -133,6 +139,10 @@ def christoffersen(n00, n01, n10, n11):
         ("HHHHMMMM", (3, 1, 0, 3)),
         ("MHHHHH", (4, 0, 1, 0)),
         ("HHHHHM", (4, 1, 0, 0)),
+        ("HHMHM", (1, 2, 1, 0)),
+        ("HMMH", (0, 1, 1, 1)),
+        ("MMMH", (0, 0, 1, 2)),
+        ("HHM", (1, 1, 0, 0)),
         ("HM", (0, 1, 0, 0)),
         ("MHM", (0, 1, 1, 0)),
         ("MM", (0, 0, 0, 1)),

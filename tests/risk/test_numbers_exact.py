@@ -72,6 +72,7 @@ def test_a_spread_has_the_nearest_rank_and_the_middle_of_two():
     assert spread_of([4, 1]) == Spread(n=2, mean=2.5, median=2.5, p95=4.0, largest=4.0)
     assert spread_of([9, 1, 5]) == Spread(n=3, mean=5.0, median=5.0, p95=9.0, largest=9.0)
     assert spread_of([8, 1, 3, 4]) == Spread(n=4, mean=4.0, median=3.5, p95=8.0, largest=8.0)
+    assert spread_of([9, 1, 5, 2, 8]).median == 5.0
     hundred = [float(value) for value in range(100, 0, -1)]
     assert spread_of(hundred) == Spread(n=100, mean=50.5, median=50.5, p95=95.0, largest=100.0)
     assert spread_of(hundred[:-1]).p95 == 96.0, "95 % of 99 are 94.05: the 95th of 2 to 100"
@@ -92,6 +93,8 @@ def test_a_distribution_has_its_ranks_its_deviation_and_its_signs():
     pair = distribution_of([1, 0])
     assert (pair.deviation, pair.below, pair.zero, pair.above) == (math.sqrt(0.5), 0, 1, 1)
     assert (pair.median, pair.p75) == (0.0, 1.0)
+    still = distribution_of([0, 0, 1])
+    assert (still.below, still.zero, still.above) == (0, 2, 1)
     uneven = distribution_of([1, 2, 3, 10])
     assert uneven.deviation == pytest.approx(stdev([1, 2, 3, 10]), rel=1e-12)
     twenty = distribution_of(list(range(1, 21)))

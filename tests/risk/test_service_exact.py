@@ -111,6 +111,14 @@ def test_a_link_that_came_back_is_a_reconnection_and_the_first_reason_stands():
     assert attendance.service(0, ALWAYS).reconnects == 2, "the first connection of a run is none"
 
 
+def test_a_link_that_was_back_at_once_was_not_out():
+    attendance = begun()
+    attendance.link(link(HOUR))
+    attendance.link(link(HOUR, up=True))
+
+    assert attendance.all_outages() == ()
+
+
 def test_a_link_that_is_still_down_is_out_until_the_last_message_and_outages_are_in_order():
     attendance = begun()
     for _ in range(30):
@@ -188,6 +196,16 @@ def test_what_is_usual_follows_the_mean_interval_and_gaps_are_none_of_it():
         attendance.quote(quote(at + 121 * S))
         at += 121 * S
     assert [each.ts_to_ns - each.ts_from_ns for each in attendance.all_outages()] == [121 * S, 121 * S]
+
+
+def test_a_silence_that_is_just_no_gap_belongs_to_what_is_usual():
+    attendance, at = ticking(S, 21)
+    for _ in range(20):
+        at += 60 * S
+        attendance.quote(quote(at))
+    attendance.quote(quote(at + 100 * S))
+
+    assert attendance.all_outages() == (), "30.5 s are usual by now"
 
 
 def test_the_mean_is_of_the_newest_two_hundred_or_so():
