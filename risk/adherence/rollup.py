@@ -75,10 +75,10 @@ def roll_up(journals: Iterable[Iterable[Numbered]]) -> Rollup:
 
 
 class _Journal:
-    """One journal of the roll-up."""
+    """One journal of the roll-up; `before` is the one of the same account at a venue that it goes on from."""
 
     def __init__(self, run: RunStarted, before: "_Journal | None") -> None:
-        carried = before.ledger.positions if before is not None and run.mode != "paper" else {}
+        carried = before.ledger.positions if before is not None else {}
         self.run = run
         self.before = before
         self.ledger = Ledger(carried)
