@@ -203,6 +203,7 @@ def test_a_stop_is_wanted_within_five_seconds():
     assert trade_findings([a_trade(7, protect_ns=5 * 10**9 + 1)], {}) == [
         found("protected", "warning", "trade 7", "5.0 s", "5 s", "The stop came late."),
     ]
+    assert trade_findings([a_trade(protect_ns=5_150_000_002)], {})[0].value == "5.2 s"
     assert trade_findings([a_trade(8, protect_ns=None)], {}) == [
         found("protected", "critical", "trade 8", "never", "5 s",
               "No stop at the venue was ever confirmed for this position."),

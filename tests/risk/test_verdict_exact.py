@@ -92,6 +92,7 @@ def judged(nets, *rows, **fields):
         ([-8, -12] * 15,
          "The mean net profit of 30 trades is below zero by 26.9 standard errors: costs included, it loses."),
         ([8, -8] * 15 + [1], "The mean net profit of 31 trades cannot be told from zero (t = 0.0, needed: 2.0)."),
+        ([9, -5] * 25, "The mean net profit of 50 trades cannot be told from zero (t = 2.0, needed: 2.0)."),
         ([1, 3], "The mean net profit of 2 trades cannot be told from zero (t = 2.0, needed: 2.0)."),
         ([-1, -3], "The mean net profit of 2 trades cannot be told from zero (t = -2.0, needed: 2.0)."),
     ],
@@ -135,6 +136,7 @@ def test_an_edge_needs_profit_skill_and_no_leak():
     assert (result.edge, result.headline) == (True, "An edge after costs in this sample")
     assert result.profit_t == pytest.approx(26.926, abs=1e-3)
     assert not judged(nets[:29], good).edge
+    assert not judged([9, -5] * 25, good).edge
     assert not judged(nets, row(crps_t=2.0)).edge
     assert not judged([-net for net in nets], good).edge
     leak = row(model_id="other", leak_suspected=True)
