@@ -2,7 +2,7 @@
 
 import pytest
 
-from bus.values import OrderType, default_instrument
+from bus.values import OrderType
 from risk.adherence.records import Distribution
 from risk.adherence.rolled import Execution, Missed, Orders, Rate, Signals
 from risk.adherence.rollup import roll_up
@@ -265,4 +265,3 @@ def test_a_symbol_that_the_run_did_not_name_has_a_pip_of_10_points():
                     deal("d1", 9, BUY, 1_000_000, 110_020, order="c1", left=1_000_000)]).total  # fmt: skip
 
     assert total.slippage_pips["entry"] == one(-1.2)
-    assert default_instrument("USDJPY").pip_e5 == 1_000

@@ -2,11 +2,10 @@
 
 import json
 
-import msgspec
 import pytest
 
 from bus import messages as m
-from bus.values import OrderType, default_instrument
+from bus.values import OrderType
 from risk.adherence.ledger import Ledger
 from risk.adherence.rolled import LimitPeak
 from risk.adherence.rollup import Roll, roll_up
@@ -356,5 +355,3 @@ def test_limits_nearest_to_their_end_come_first():
 
     assert shares == sorted(shares, reverse=True)
     assert [row.rule for row in found if not row.share] == sorted(row.rule for row in found if not row.share)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=tuple[LimitPeak, ...]) == found
-    assert default_instrument("EURUSD").lot_e2 == 10_000_000
