@@ -271,3 +271,9 @@ def test_before_anything_was_told_nothing_was_expected():
     attendance = begun()
     assert attendance.service(0, ALWAYS) == Service()
     assert attendance.all_outages() == ()
+    first = Attendance()
+    first.link(link(0, up=True))
+    first.begin(T + HOUR, continues=True)
+    first.seen(T + 2 * HOUR)
+    assert first.all_outages() == (), "there is nothing that the first journal could go on from"
+    assert first.service(0, ALWAYS) == Service(expected_ns=HOUR, up_ns=HOUR)
