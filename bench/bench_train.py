@@ -168,7 +168,7 @@ def linear():
 
 
 def unet():
-    return _denoise.diffuser(encoder(FEATURES, 0.0), OUTPUTS, WIDTH)
+    return _denoise.diffuser(encoder(FEATURES, 0.0), OUTPUTS, WIDTH.default)
 
 
 NETWORKS = {

@@ -11,6 +11,7 @@ from bus.errors import ConfigError, TradingError
 from daemon.commands import alerts, auth, ctrader, data, machine, models, probe, proof, records, reports, trading
 from daemon.commands import forecast as forecasting
 from daemon.commands import risk as limits
+from daemon.commands import search as searching
 from daemon.commands import train as training
 from daemon.commands import validate as validation
 from daemon.commands.common import EXIT_FAILED
@@ -70,6 +71,7 @@ for command in (
     machine.config_group,
 ):
     cli.add_command(command)
+training.train.add_command(searching.search)
 
 
 class Stopped(SystemExit):

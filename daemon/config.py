@@ -27,7 +27,7 @@ ENVIRONMENT = {"PLIMSOLL_STORE_URL": "store.url", "PLIMSOLL_BUS_URL": "bus.url",
 """Variables that set a key: where URLs with passwords belong, since files get copied."""
 
 LARGEST_FILE_BYTES = 1_000_000
-_URLS = frozenset({"store.url", "bus.url"})
+_URLS = frozenset({"store.url", "bus.url", "search.storage"})
 
 Table = dict[str, Any]
 
@@ -213,7 +213,7 @@ def _value(dotted: str, value: Any, field: msgspec.structs.FieldInfo) -> Any:
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.default is not msgspec.NODEFAULT:
-        return f"the default is {_toml(msgspec.to_builtins(field.default))}"
+        return f"the default is {toml_of(msgspec.to_builtins(field.default))}"
     return "the default is empty" if field.default_factory is not msgspec.NODEFAULT else "it has no default"
 
 
@@ -257,19 +257,20 @@ def mask_url(url: str) -> str:
 
 def _show(dotted: str, value: Any) -> str:
     """A value for an error message: masked, and never longer than a line."""
-    text = _toml(mask_url(value) if dotted in _URLS and isinstance(value, str) else value)
+    text = toml_of(mask_url(value) if dotted in _URLS and isinstance(value, str) else value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _toml(value: Any) -> str:
+def toml_of(value: Any) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(each) for each in cast("list[Any]", value)) + "]"
+        return "[" + ", ".join(toml_of(each) for each in cast("list[Any]", value)) + "]"
     if isinstance(value, dict):
-        inside = ", ".join(f"{_key(key)} = {_toml(each)}" for key, each in cast(Table, value).items())
+        inside = ", ".join(f"{_key(key)} = {toml_of(each)}" for key, each in cast(Table, value).items())
         return f"{{ {inside} }}" if inside else "{}"
     return str(value)
 
@@ -306,7 +307,7 @@ def explain(config: Config) -> str:
         if table != section:
             lines += ["", f"[{table}]"]
             section = table
-        lines.append(f"{f'{key} = {_toml(value)}':<44} # {source}")
+        lines.append(f"{f'{key} = {toml_of(value)}':<44} # {source}")
     return "\n".join(lines) + "\n"
 
 

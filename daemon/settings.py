@@ -20,7 +20,9 @@ from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
 from models.defaults import ARCHITECTURES
 from models.learning import Learning
+from models.searching import Search
 from models.signing import Trust
+from models.space import Value
 from risk.alerts import AlertSettings, check_off
 from risk.alerts.cost import CostPolicy
 from risk.policy import Policy
@@ -206,6 +208,7 @@ class ModelsSection(Section, frozen=True, kw_only=True):
         latency_ms: the longest that a model's forecast may typically take; 0 = any time.
         trades: which model trades a symbol: an architecture's name, or an id, by symbol; else the one that its release
             puts forward.
+        parameters: of the networks themselves, by the network's name; `plimsoll train search --spaces` lists them.
     """
 
     seed: Seed = 7
@@ -214,6 +217,7 @@ class ModelsSection(Section, frozen=True, kw_only=True):
     require_signature: bool = False
     latency_ms: Milliseconds = 250
     trades: dict[Symbol, str] = {}
+    parameters: dict[str, dict[str, Value]] = {}
 
     def __post_init__(self) -> None:
         """Refuse what is no key, a demand that nothing can meet, and names of what cannot be trained."""
@@ -222,6 +226,11 @@ class ModelsSection(Section, frozen=True, kw_only=True):
             from models.catalogue import check  # numpy: a configuration that chooses nothing does without
 
             check(self.architectures)
+        if self.parameters:
+            from models.catalogue import check_space
+
+            for name, given in self.parameters.items():
+                check_space(name, given)
 
     @property
     def trust(self) -> Trust:
@@ -369,6 +378,7 @@ class Config(Section, frozen=True, kw_only=True):
     risk: Policy = Policy()
     models: ModelsSection = ModelsSection()
     training: Learning = Learning()
+    search: Search = Search()
     swap: SwapPolicy = SwapPolicy()
     bus: BusSection = BusSection()
     store: StoreSection = StoreSection()

@@ -88,6 +88,12 @@ def _fitting(state: State, symbol: SymbolData, data: MarketData, config: Config)
             return None
         if "models.seed" in config.sources and manifest.seed != config.models.seed:
             return None  # another seed was asked for in so many words
+    if any(key.startswith("models.parameters.") for key in config.sources):
+        for artifact in loaded.artifacts:
+            told = {key: value for key, value in artifact.manifest.config.items() if key.startswith("parameters.")}
+            wanted = config.models.parameters.get(artifact.manifest.name, {})
+            if told != {f"parameters.{key}": value for key, value in wanted.items()}:
+                return None  # and so were other parameters
     names = {artifact.manifest.name for artifact in loaded.artifacts}
     if "models.architectures" in config.sources and names != set(config.models.architectures):
         return None  # likewise
@@ -158,6 +164,7 @@ def train(
             names=config.models.architectures,
             learning=config.training,
             jobs=partial(run.job, symbol.symbol) if run is not None else lambda _name: UNATTENDED,
+            parameters=config.models.parameters,
         )
         if run is None or run.writes:
             releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active, stage=stage))
@@ -178,6 +185,7 @@ def plans_of(config: Config, data: MarketData) -> "dict[str, list[Choice]]":
             seed=config.models.seed,
             names=config.models.architectures,
             learning=config.training,
+            parameters=config.models.parameters,
         ).items()
     }
 

@@ -33,14 +33,18 @@ def write_report(folder: Path) -> Path:
     parts += ["<h2>Environment</h2>", _environment(folder / "environment.json")]
     parts += ["<h2>Log</h2>", f"<pre>{html.escape(log)}</pre>"]
     parts += ["<h2>Settings</h2>", f"<pre>{html.escape(_settings(folder / 'config.json'))}</pre>"]
-    page = (
+    path = folder / "report.html"
+    write_durably(path, page(f"Training run {folder.name}", parts).encode())
+    return path
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """A page without scripts: a title, and parts that are HTML already."""
+    return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Training run {html.escape(folder.name)}</title><style>{_STYLE}</style><body>{''.join(parts)}</body>"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style><body>{''.join(parts)}</body>"
         "</html>"
     )
-    path = folder / "report.html"
-    write_durably(path, page.encode())
-    return path
 
 
 def curves(records: Sequence[Mapping[str, Any]]) -> str:

@@ -4,15 +4,17 @@ A choice of names is checked here once, for the configuration and for `models.tr
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 import msgspec
 
 from bus.errors import ConfigError, ModelError
+from models.contract import space_of
 from models.defaults import ARCHITECTURES
 from models.ensembles import ensembles
 from models.nets import architectures, known
+from models.space import Value, check_parameters
 from models.states import states
 
 LEAST_MEMBERS = 2
@@ -77,6 +79,19 @@ def check(names: Sequence[str]) -> None:
     combined = [name for name in names if tasks[name] == "combine"]
     if combined and forecasters < LEAST_MEMBERS:
         raise ConfigError(f"{given}: {combined[0]} combines the forecasters beside it; name {LEAST_MEMBERS} or more")
+
+
+def check_space(name: str, given: Mapping[str, Value]) -> None:
+    """Refuse parameters that a network does not have, and values that they may not have.
+
+    Raises:
+        ConfigError: the message begins with `parameters`.
+    """
+    if name not in known():
+        close = difflib.get_close_matches(name, known(), n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(f"parameters.{name}: no network is called so; {hint}there are {', '.join(known())}")
+    check_parameters(name, space_of(architectures([name])[name]), given)
 
 
 def check_installed(names: Sequence[str]) -> None:

@@ -6,8 +6,8 @@ Adding an architecture is one file in `models/nets` with a module attribute `NET
 A network that looks at sequences, or at features of its own, says so in `demands`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.chart import Chart
 from models.forms import Form
 from models.learning import DEFAULT, UNATTENDED, Job, Learning
+from models.space import Space, Value
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +24,15 @@ Progress = Callable[[str, float], None]
 """Called with a stage and the share of it that is done, 0 to 1."""
 
 
+Report = Callable[[int, float], None]
+"""Called after each epoch with its number, from 1, and its loss on the validation part; may raise `Pruned`."""
+
+
 def no_progress(_stage: str, _share: float) -> None:
+    """Tell nobody."""
+
+
+def no_report(_epoch: int, _loss: float) -> None:
     """Tell nobody."""
 
 
@@ -43,6 +52,8 @@ class Problem:
         progress: told the network's name and the share done.
         learning: how, for networks that are trained with torch.
         job: where such a training keeps what it needs to go on, whom it tells, and whom it obeys.
+        parameters: of the network itself, by the names of its `space`; what is not given has its default.
+        report: told every epoch's loss by networks that learn in epochs.
     """
 
     inputs: Floats
@@ -55,6 +66,8 @@ class Problem:
     progress: Progress = no_progress
     learning: Learning = DEFAULT
     job: Job = UNATTENDED
+    parameters: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    report: Report = no_report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +84,10 @@ class Demands:
 
 
 class Net(Protocol):
-    """An architecture that can be trained. It may have an attribute `demands` (see `Demands`)."""
+    """An architecture that can be trained. It may have attributes `demands` (see `Demands`) and `space`.
+
+    `space` holds what may be chosen of it (`models.space`); `fit` reads the values from `Problem.parameters`.
+    """
 
     @property
     def name(self) -> str:
@@ -100,6 +116,11 @@ class Net(Protocol):
 def demands_of(net: Net) -> Demands:
     """What a network wants: its `demands`, or the defaults."""
     return getattr(net, "demands", Demands())
+
+
+def space_of(net: Net) -> Space:
+    """What may be chosen of a network; nothing where it does not say."""
+    return getattr(net, "space", ())
 
 
 class Forecaster(Protocol):

@@ -105,6 +105,10 @@ class TrainingStopped(TradingError):
     """Training was told to stop. What it says tells whether it can go on."""
 
 
+class Pruned(TradingError):
+    """A training is not worth its end: others were further at this epoch."""
+
+
 Command = Literal["pause", "resume", "stop", "save"]
 COMMANDS: tuple[Command, ...] = ("pause", "resume", "stop", "save")
 

@@ -305,11 +305,7 @@ def diebold_mariano(difference: Floats, *, ahead: int = 1) -> Verdict:
     if n < 10 * ahead:
         raise DataError(f"{n} losses {ahead} ahead; a comparison needs ten for each step ahead")
     mean = float(difference.mean())
-    centred = difference - mean
-    lag = max(ahead - 1, int(n ** (1 / 3)))
-    variance = float(centred @ centred) / n
-    for step in range(1, lag + 1):
-        variance += 2.0 * (1.0 - step / (lag + 1)) * float(centred[step:] @ centred[:-step]) / n
+    variance = _long_run_variance(difference, ahead)
     if variance <= 0.0:  # the same difference everywhere
         return Verdict(statistic=math.copysign(math.inf, mean) if mean else 0.0, p_value=0.0 if mean else 1.0)
     corrected = (n + 1 - 2 * ahead + ahead * (ahead - 1) / n) / n
@@ -317,6 +313,30 @@ def diebold_mariano(difference: Floats, *, ahead: int = 1) -> Verdict:
     freedom = n - 1
     p_value = beta_cdf(freedom / (freedom + statistic * statistic), 0.5 * freedom, 0.5)
     return Verdict(statistic=statistic, p_value=p_value)
+
+
+def standard_error(values: Floats, *, ahead: int = 1) -> float:
+    """Of the mean of values that hang together over `ahead` bars, as `diebold_mariano` has it.
+
+    Raises:
+        DataError: fewer than ten values per step ahead.
+    """
+    n = len(values)
+    if n < 10 * ahead:
+        raise DataError(f"{n} values {ahead} ahead; a standard error needs ten for each step ahead")
+    corrected = (n + 1 - 2 * ahead + ahead * (ahead - 1) / n) / n
+    return math.sqrt(max(_long_run_variance(values, ahead), 0.0) / n / corrected)
+
+
+def _long_run_variance(values: Floats, ahead: int) -> float:
+    """Variance of root n times the mean (Newey and West 1987, Bartlett weights)."""
+    n = len(values)
+    centred = values - float(values.mean())
+    lag = max(ahead - 1, int(n ** (1 / 3)))
+    variance = float(centred @ centred) / n
+    for step in range(1, lag + 1):
+        variance += 2.0 * (1.0 - step / (lag + 1)) * float(centred[step:] @ centred[:-step]) / n
+    return variance
 
 
 def _moves(held: Sequence[bool] | NDArray[np.bool_], overlap: int) -> tuple[int, int, int, int]:

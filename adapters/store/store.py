@@ -3,11 +3,12 @@
 Theory of operation. The journal is the record; this is a projection of it for people and tools that ask in SQL.
 Records arrive in order of their sequence numbers and are written in batches, one transaction each; the last sequence
 number applied is part of the same transaction, so a batch is there entirely or not at all, and what is told again is
-skipped. Schema changes are Alembic migrations that run when the store is opened. SQLite is the default; PostgreSQL
+skipped. Schema changes are Alembic migrations that run when the store is opened; which one the tables are at stands in
+a table of our own, `VERSION_TABLE`, because Alembic's usual one belongs to the trials that the same database keeps
+(`adapters.store.trials`), and those are no projection: nothing here touches them. SQLite is the default; PostgreSQL
 works through the same statements. Nothing that decides reads from here.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any, Self
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Table, create_engine, delete, event, func, inspect, text, update
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy import Table, delete, func, inspect, text, update
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql import select
 
+from adapters.store.places import engine_of, mask_url, parse, reason_of
 from adapters.store.projection import Projector, insert_new
 from adapters.store.tables import (
     ALL,
@@ -41,74 +43,31 @@ from bus.messages import AnyMessage, RunStarted
 BATCH_RECORDS = 5_000
 """Records a transaction: large enough that its cost does not count, small enough that little is done again."""
 
-CONNECT_TIMEOUT_S = 5
-_HINT = "use sqlite:///plimsoll.db or postgresql://user@host/database"
 _LOCK_POSTGRESQL = "SELECT pg_advisory_xact_lock(7525611)"  # any number, as long as it is always the same
 _LOCK_SQLITE = "PRAGMA user_version = 1"  # a write, which takes the one write lock there is
-_MIGRATIONS = Path(__file__).parent / "migrations"
-_DRIVERS = {
-    "sqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-}
+VERSION_TABLE = "plimsoll_version"
+"""Where Alembic notes the migration that the projection's tables are at."""
 
+_USUAL_VERSION_TABLE = "alembic_version"
+_MIGRATIONS = Path(__file__).parent / "migrations"
 Row = dict[str, Any]
 Numbered = tuple[int, AnyMessage]
 
 
-def mask_url(url: str) -> str:
-    """A database URL that may be shown: the password, wherever it stands, becomes ``***``."""
-    masked = re.sub(r"(//[^/@:]*):.*@", r"\1:***@", url)
-    return re.sub(r"(?i)(password|passwd|sslpassword)=[^&\s]*", r"\1=***", masked)
+def _adopt(connection: Connection) -> None:
+    """Take over what an older release noted in Alembic's usual table, unless that is somebody else's.
 
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ConfigError(f"[store] url {mask_url(url)!r} is not a database URL; {_HINT}") from None
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None:
-        raise ConfigError(f"[store] url {mask_url(url)!r}: no support for {parsed.drivername!r}; {_HINT}")
-    return parsed.set(drivername=driver)
-
-
-def _reason(error: BaseException, url: URL) -> str:
-    """The last meaningful line of a driver's message, without the password."""
-    cause = getattr(error, "orig", None) or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    reason = lines[0] if lines else type(cause).__name__
-    secrets = [str(url.password)] if url.password else []
-    secrets += [str(value) for name, value in url.query.items() if "passw" in name.lower()]
-    for secret in secrets:
-        reason = reason.replace(secret, "***")
-    return reason
-
-
-def _engine(url: URL) -> Engine:
-    if url.drivername.startswith("postgresql"):
-        return create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, pool_pre_ping=True)
-    if url.database and url.database != ":memory:":
-        try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"[store] url: {error.filename}: {error.strerror}; choose a writable place") from None
-    engine = create_engine(url)
-
-    def prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver leaves transactions, schema changes included, to us
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA busy_timeout=10000")
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", begin)
-    return engine
+    Ours are numbers of four digits. The old table goes: the trials' tables make one of that name for themselves.
+    """
+    there = inspect(connection).get_table_names()
+    if VERSION_TABLE in there or _USUAL_VERSION_TABLE not in there:
+        return
+    asked = text(f"SELECT version_num FROM {_USUAL_VERSION_TABLE}")  # noqa: S608
+    noted = [str(each) for each in connection.execute(asked).scalars()]
+    if len(noted) == 1 and noted[0].isdigit():
+        connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:noted)"), {"noted": noted[0]})  # noqa: S608
+        connection.execute(text(f"DROP TABLE {_USUAL_VERSION_TABLE}"))
 
 
 class Store:
@@ -130,8 +89,8 @@ class Store:
         Raises:
             ConfigError: not such a URL, nobody answers there, or a newer release has been here. Never holds a password.
         """
-        parsed = _parse(url)
-        store = cls(_engine(parsed), parsed)
+        parsed = parse(url)
+        store = cls(engine_of(parsed), parsed)
         try:
             store._migrate()
         except BaseException:
@@ -160,15 +119,17 @@ class Store:
                 # Two processes that open a new store at once must not both make its tables.
                 postgresql = connection.dialect.name == "postgresql"
                 connection.exec_driver_sql(_LOCK_POSTGRESQL if postgresql else _LOCK_SQLITE)
+                _adopt(connection)
                 config = Config()
                 config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except DBAPIError as error:
-            raise ConfigError(f"[store] {self.url} cannot be used: {_reason(error, self._url)}") from None
+            raise ConfigError(f"[store] {self.url} cannot be used: {reason_of(error, self._url)}") from None
         except CommandError as error:
             raise ConfigError(
-                f"[store] {self.url} was written by another release ({error}); update, or drop it and rebuild"
+                f"[store] {self.url} was written by another release ({error}); update, or drop it and rebuild "
+                "(searches and their trials would go with it)"
             ) from None
 
     # --- writing -----------------------------------------------------------------------------------------------
@@ -213,7 +174,7 @@ class Store:
         try:
             return self._write_batch(run_id, batch)
         except SQLAlchemyError as error:
-            raise DataError(f"{self.url} does not take records: {_reason(error, self._url)}") from None
+            raise DataError(f"{self.url} does not take records: {reason_of(error, self._url)}") from None
 
     def _write_batch(self, run_id: str, batch: Sequence[Numbered]) -> int:
         with self._engine.begin() as connection:
@@ -249,7 +210,7 @@ class Store:
         """Remove every table and make them anew, empty: the way back from a projection that somebody changed."""
         with self._engine.begin() as connection:
             metadata.drop_all(connection)
-            connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+            connection.execute(text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
         self._run_id = ""
         self._migrate()
 
@@ -324,9 +285,9 @@ class Store:
     def revision(self) -> str:
         """The migration that the tables are at, empty where there is none."""
         with self._engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
+            if not inspect(connection).has_table(VERSION_TABLE):
                 return ""
-            return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+            return str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() or "")  # noqa: S608
 
 
 _MONEY = ("gross_profit", "commission", "swap", "conversion_fee", "net_profit")

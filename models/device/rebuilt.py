@@ -68,7 +68,10 @@ def _built(name: str, net: Onnx, window: int) -> nn.Module:
     build = getattr(_architecture(name), "build", None)
     if build is None:
         raise ModelError(f"the architecture {name} has no network of torch")
-    return build(net.inputs // window, net.outputs, 0.0)
+    heads = [weight for each, weight in net.session.weights.items() if each.endswith("linear.weight")]
+    if len(heads) != 1 or heads[0].ndim != 2:
+        raise ModelError(f"weights that do not fit this release's {name}")
+    return build(net.inputs // window, net.outputs, 0.0, heads[0].shape[1])
 
 
 def _diffuser(name: str, net: Diffusion, window: int) -> tuple[nn.Module, nn.Module]:
@@ -79,7 +82,7 @@ def _diffuser(name: str, net: Diffusion, window: int) -> tuple[nn.Module, nn.Mod
     if encoder is None or told is None or told.ndim != 2:
         raise ModelError(f"the architecture {name} has no diffusion of torch")
     return (
-        _filled(name, encoder(net.inputs // window, 0.0), net.encoder.weights),
+        _filled(name, encoder(net.inputs // window, 0.0, told.shape[1]), net.encoder.weights),
         _filled(name, TemporalUnet(net.outputs, told.shape[1]), net.denoiser.weights),
     )
 

@@ -20,6 +20,7 @@ from models.diffusion import schedule_of
 from models.forms._session import Session
 from models.forms.diffusion import Diffusion
 from models.nets import _torch
+from models.nets._sequence import PENALTY
 from models.nets._unet import Diffuser, TemporalUnet
 from models.train.engine import planning
 from models.train.engine.loop import learn
@@ -36,14 +37,18 @@ the denoiser, and neighbours overlap."""
 _LEAST_UNIT = 1e-6
 
 
-def fit_diffusion(problem: Problem, name: str, encoder: Callable[[int, float], nn.Module], context: int) -> Diffusion:
+Encoding = Callable[[int, float, int], nn.Module]
+"""Makes an encoder of k features a bar, a dropout and a width; the same function every time."""
+
+
+def fit_diffusion(problem: Problem, name: str, encoder: Encoding, sizes: _torch.Sizes) -> Diffusion:
     """Train, export, and measure on the validation part how far means and deviations are to be believed.
 
     Args:
         problem: inputs of windows.
         name: told to `problem.progress`.
-        encoder: makes an encoder of k features, regularised so strongly; the same function every time.
-        context: numbers that it gives.
+        encoder: makes the encoder; its width is that of the context.
+        sizes: what was chosen.
 
     Raises:
         ModelError: training diverged, or a graph does not answer as its network does.
@@ -52,9 +57,9 @@ def fit_diffusion(problem: Problem, name: str, encoder: Callable[[int, float], n
     m, size = problem.targets.shape[1], int(np.prod(problem.inputs.shape[1:]))
     unit = np.maximum(problem.targets.std(axis=0), _LEAST_UNIT)
     with _torch.repeatable(problem.seed):
-        module = diffuser(encoder(features, problem.regularise), m, context)
-        module = learn(module, _in_units(problem, unit), denoising(name))
-        graphs = _graphs(encoder, features, m, context, size)
+        module = diffuser(encoder(features, sizes.dropped(problem), sizes.width), m, sizes.width)
+        module = learn(module, _in_units(problem, unit), denoising(name, sizes.penalty))
+        graphs = _graphs(encoder, features, m, sizes.width, size)
         parts: list[nn.Module] = [module.encoder, module.denoiser]  # pyright: ignore[reportAssignmentType]
         sessions = [Session(graph, _torch.weights_of(part)) for graph, part in zip(graphs, parts, strict=True)]
         _compare(name, sessions, module, size, m)
@@ -77,18 +82,17 @@ def fit_diffusion(problem: Problem, name: str, encoder: Callable[[int, float], n
     return replace(net, **_torch.trust(points, spread, problem.validation_targets[rows]))
 
 
-def plan_diffusion(
-    problem: Problem, name: str, encoder: Callable[[int, float], nn.Module], context: int
-) -> planning.Prepared:
+def plan_diffusion(problem: Problem, name: str, encoder: Encoding, sizes: _torch.Sizes) -> planning.Prepared:
     """What `fit_diffusion` would do, and how long its training would take."""
     with _torch.repeatable(problem.seed):
-        module = diffuser(encoder(problem.inputs.shape[-1], problem.regularise), problem.targets.shape[1], context)
-        return planning.prepare(module, problem, denoising(name), measure=True)
+        reader = encoder(problem.inputs.shape[-1], sizes.dropped(problem), sizes.width)
+        module = diffuser(reader, problem.targets.shape[1], sizes.width)
+        return planning.prepare(module, problem, denoising(name, sizes.penalty), measure=True)
 
 
-def denoising(name: str) -> Recipe:
+def denoising(name: str, penalty: float = PENALTY.default) -> Recipe:
     """How a diffusion model learns."""
-    return Recipe(name=name, loss=velocity_loss(), average=0.99, passes=2)
+    return Recipe(name=name, loss=velocity_loss(), penalty=penalty, average=0.99, passes=2)
 
 
 def diffuser(encoder: nn.Module, outcomes: int, context: int) -> Diffuser:
@@ -129,17 +133,17 @@ def starting_noise(samples: int, m: int, seed: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _graphs(encoder: Callable, features: int, m: int, context: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _graphs(encoder: Encoding, features: int, m: int, context: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     examples = {"noisy": torch.zeros(2, m), "step": torch.ones(2), "context": torch.zeros(2, context)}
     return (
-        _torch.exported(_as_build(encoder), features, m, size),
+        _torch.exported(_as_build(encoder), features, m, context, size),
         _torch.graph_of(TemporalUnet(m, context), examples),
     )
 
 
 @lru_cache(maxsize=16)
-def _as_build(encoder: Callable) -> _torch.Build:
-    return lambda features, _outputs, regularise: encoder(features, regularise)
+def _as_build(encoder: Encoding) -> _torch.Build:
+    return lambda features, _outputs, dropout, width: encoder(features, dropout, width)
 
 
 def _compare(name: str, sessions: list[Session], module: nn.Module, size: int, m: int) -> None:

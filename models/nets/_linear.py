@@ -8,18 +8,20 @@ from threadpoolctl import threadpool_limits
 from models.contract import Floats, Problem
 from models.forms.dense import Dense
 from models.nets._sklearn import damping
+from models.space import Real
 
 _STRENGTHS = 16
-_WEAKEST = 0.01
-"""Of the penalties tried, as a share of the one that leaves nothing."""
+
+WEAKEST = Real(name="weakest", low=1e-4, high=0.5, default=0.01, log=True,
+               about="of the penalties tried, as a share of the one that leaves nothing")  # fmt: skip
 
 
 def fit_path(problem: Problem, *, name: str, l1_ratio: float) -> Dense:
     """Minimise |y - x w|^2 / (2 n) + a (r |w|_1 + (1 - r) |w|^2 / 2) along a path of penalties a, without an intercept.
 
-    The path starts where every weight is 0, which is the random walk, and ends at a hundredth of that; `regularise`
-    multiplies it, and at 0 there is no penalty and this is least squares. Each output keeps the penalty that is best on
-    the validation part, and is damped by its worth there.
+    The path starts where every weight is 0, which is the random walk, and ends at the share `WEAKEST` of that;
+    `regularise` multiplies it, and at 0 there is no penalty and this is least squares. Each output keeps the penalty
+    that is best on the validation part, and is damped by its worth there.
 
     Args:
         problem: what to learn.
@@ -39,7 +41,9 @@ def fit_path(problem: Problem, *, name: str, l1_ratio: float) -> Dense:
             if problem.regularise == 0.0:
                 weight[:, output] = np.linalg.lstsq(problem.inputs, problem.targets[:, output])[0]
             else:
-                penalties = _penalties(problem.inputs, problem.targets[:, output], l1_ratio) * problem.regularise
+                weakest = WEAKEST.of(problem.parameters)
+                penalties = _penalties(problem.inputs, problem.targets[:, output], l1_ratio, weakest)
+                penalties *= problem.regularise
                 _, path, _ = enet_path(
                     problem.inputs,
                     problem.targets[:, output],
@@ -56,10 +60,10 @@ def fit_path(problem: Problem, *, name: str, l1_ratio: float) -> Dense:
     return fitted.damped(damping(fitted(problem.validation_inputs), problem.validation_targets))
 
 
-def _penalties(inputs: Floats, targets: Floats, l1_ratio: float) -> Floats:
+def _penalties(inputs: Floats, targets: Floats, l1_ratio: float, weakest: float) -> Floats:
     """From the weakest penalty that leaves nothing downwards."""
     strongest = float(np.abs(inputs.T @ targets).max()) / (len(inputs) * l1_ratio)
-    return max(strongest, 1e-12) * np.geomspace(1.0, _WEAKEST, _STRENGTHS)
+    return max(strongest, 1e-12) * np.geomspace(1.0, weakest, _STRENGTHS)
 
 
 def _best(path: Floats, problem: Problem, output: int) -> Floats:

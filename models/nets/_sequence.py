@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from models.contract import Demands, Problem
 from models.forms import Form
 from models.nets import require
+from models.space import Real, Space, Whole, Word
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from models.nets._torch import Sizes
     from models.train.engine.planning import Prepared
 
 WINDOW = 32
@@ -21,6 +23,19 @@ FEATURES = (
     "hour_sin", "hour_cos", "gap_bars", "gap_return",
 )  # fmt: skip
 """Longer returns and averages are left out: a network that sees the bars themselves can form its own."""
+
+WIDTH = Whole(name="width", low=8, high=64, step=8, default=16, about="channels of a bar's state")
+DROPOUT = Real(name="dropout", low=0.0, high=0.5, default=0.2, about="share of the state that a step leaves out")
+PENALTY = Real(name="penalty", low=1e-3, high=1.0, default=0.1, log=True, about="weight decay")
+
+TRAINING: Space = (
+    Real(name="learning_rate", low=2e-4, high=2e-2, default=2e-3, log=True, section="training", about="at its highest"),
+    Whole(name="batch", low=32, high=512, step=32, default=128, section="training", about="rows a step"),
+    Word(name="schedule", choices=("constant", "cosine", "one_cycle"), default="constant", section="training",
+         about="of the learning rate"),
+    Real(name="noise", low=0.0, high=0.3, default=0.0, section="training", about="deviation of what inputs get added"),
+)  # fmt: skip
+"""Fields of `Learning` that are worth a search, with what they are where a network is left the choice."""
 
 NEEDS = ("torch", "onnx", "onnxscript")
 
@@ -38,21 +53,35 @@ class GaussianSequence(Sequence):
     """One that tells an expectation and a deviation a horizon.
 
     Attributes:
-        build: makes the module of k features a bar, m outputs and a `regularise`.
+        build: makes the module of k features a bar, m outputs, a dropout and a width.
+        width: of its state.
     """
 
-    build: "ClassVar[Callable[[int, int, float], nn.Module]]"
+    build: "ClassVar[Callable[[int, int, float, int], nn.Module]]"
+    width: ClassVar[Whole] = WIDTH
+
+    @property
+    def space(self) -> Space:
+        """What may be chosen."""
+        return (self.width, DROPOUT, PENALTY, *TRAINING)
+
+    def sizes(self, problem: Problem) -> "Sizes":
+        """What was chosen of the module itself."""
+        from models.nets._torch import Sizes
+
+        given = problem.parameters
+        return Sizes(width=self.width.of(given), dropout=DROPOUT.of(given), penalty=PENALTY.of(given))
 
     def fit(self, problem: Problem) -> Form:
         """Train by Gaussian likelihood, take the best epoch, damp each horizon by its worth on the validation part."""
         require(self)
         from models.nets._torch import fit_gaussian
 
-        return fit_gaussian(problem, self.name, type(self).build)
+        return fit_gaussian(problem, self.name, type(self).build, self.sizes(problem))
 
     def plan(self, problem: Problem) -> "Prepared":
         """What `fit` would do on this machine, and why."""
         require(self)
         from models.nets._torch import plan_gaussian
 
-        return plan_gaussian(problem, self.name, type(self).build)
+        return plan_gaussian(problem, self.name, type(self).build, self.sizes(problem))

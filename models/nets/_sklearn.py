@@ -51,6 +51,7 @@ def train_perceptron(
             problem.progress(name, (epoch + 1) / problem.epochs)
             if not np.isfinite(loss):
                 raise ModelError(f"{name}: training diverged at epoch {epoch + 1}; look at the training data")
+            problem.report(epoch + 1, loss)
             if not early or loss < best_loss - 1e-6:
                 best, best_loss, waited = candidate, loss, 0
             else:

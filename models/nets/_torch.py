@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +24,7 @@ from models.contract import Floats, Problem
 from models.forms._session import Session
 from models.forms.onnx import Onnx
 from models.nets._blocks import gaussian_loss
+from models.nets._sequence import PENALTY
 from models.nets._sklearn import damping
 from models.train.engine import planning
 from models.train.engine.loop import learn
@@ -32,11 +34,24 @@ _CHECKED_ROWS = 1000
 _EXPORT_TOLERANCE = 1e-5
 _GAIN_LIMITS = (0.2, 5.0)
 
-Build = Callable[[int, int, float], nn.Module]
-"""Makes a network of k features a bar and m outputs; the third number is how strongly to regularise."""
+Build = Callable[[int, int, float, int], nn.Module]
+"""Makes a network of k features a bar, m outputs, a dropout and a width."""
 
 
-def fit_gaussian(problem: Problem, name: str, build: Build) -> Onnx:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What may be chosen of a network of this room: its width, dropout and weight decay."""
+
+    width: int
+    dropout: float
+    penalty: float
+
+    def dropped(self, problem: Problem) -> float:
+        """The dropout, as strongly as the problem regularises."""
+        return self.dropout * min(1.0, problem.regularise)
+
+
+def fit_gaussian(problem: Problem, name: str, build: Build, sizes: Sizes) -> Onnx:
     """Train a network with a head of expectations and deviations, and export it.
 
     Raises:
@@ -45,8 +60,9 @@ def fit_gaussian(problem: Problem, name: str, build: Build) -> Onnx:
     window, features = _shape(problem)
     m = problem.targets.shape[1]
     with repeatable(problem.seed):
-        module = learn(build(features, m, problem.regularise), problem, gaussian(name))
-        graph = exported(build, features, m, window * features)
+        module = build(features, m, sizes.dropped(problem), sizes.width)
+        module = learn(module, problem, gaussian(name, sizes.penalty))
+        graph = exported(build, features, m, sizes.width, window * features)
         raw = Onnx(
             session=Session(graph, weights_of(module)), inputs=window * features, damping=np.ones(m), gain=np.ones(m)
         )
@@ -57,16 +73,16 @@ def fit_gaussian(problem: Problem, name: str, build: Build) -> Onnx:
     return Onnx(session=raw.session, inputs=raw.inputs, **trust(points, spread, problem.validation_targets))
 
 
-def plan_gaussian(problem: Problem, name: str, build: Build) -> planning.Prepared:
+def plan_gaussian(problem: Problem, name: str, build: Build, sizes: Sizes) -> planning.Prepared:
     """What `fit_gaussian` would do, and how long it would take."""
     with repeatable(problem.seed):
-        module = build(_shape(problem)[1], problem.targets.shape[1], problem.regularise)
-        return planning.prepare(module, problem, gaussian(name), measure=True)
+        module = build(_shape(problem)[1], problem.targets.shape[1], sizes.dropped(problem), sizes.width)
+        return planning.prepare(module, problem, gaussian(name, sizes.penalty), measure=True)
 
 
-def gaussian(name: str) -> Recipe:
+def gaussian(name: str, penalty: float = PENALTY.default) -> Recipe:
     """How a network with such a head learns."""
-    return Recipe(name=name, loss=lambda net, inputs, targets: gaussian_loss(net(inputs), targets))
+    return Recipe(name=name, loss=lambda net, inputs, targets: gaussian_loss(net(inputs), targets), penalty=penalty)
 
 
 def trust(points: Floats, spread: Floats, truth: Floats) -> dict[str, Floats]:
@@ -104,9 +120,9 @@ def weights_of(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 @lru_cache(maxsize=64)
-def exported(build: Build, features: int, outputs: int, inputs: int) -> np.ndarray:
+def exported(build: Build, features: int, outputs: int, width: int, inputs: int) -> np.ndarray:
     """The graph of what `build` makes, from `inputs` (rows, inputs) to its only output, as bytes in uint8."""
-    return graph_of(build(features, outputs, 0.0), {"inputs": torch.zeros(2, inputs)})
+    return graph_of(build(features, outputs, 0.0, width), {"inputs": torch.zeros(2, inputs)})
 
 
 def graph_of(module: nn.Module, examples: dict[str, Tensor]) -> np.ndarray:

@@ -9,12 +9,16 @@ from models.contract import Problem
 from models.forms.trees import Trees
 from models.nets._grown import Grown, from_lightgbm, planted
 from models.nets._sklearn import damping
+from models.space import Real, Space, Whole
 
-_RATE = 0.05
 _FREE_RATE = 0.2
-_LEAVES = 8
-_LEAF_SHARE = 0.02
 _ROUNDS_WITHOUT_GAIN = 10
+
+RATE = Real(name="rate", low=0.01, high=0.3, default=0.05, log=True, about="how far a round goes")
+LEAVES = Whole(name="leaves", low=2, high=64, default=8, log=True, about="of a tree")
+LEAF_SHARE = Real(name="leaf_share", low=0.002, high=0.1, default=0.02, log=True, about="of the rows, least in a leaf")
+FEATURE_SHARE = Real(name="feature_share", low=0.2, high=1.0, default=0.5, about="of the features that a round sees")
+ROW_SHARE = Real(name="row_share", low=0.3, high=1.0, default=0.7, about="of the rows that a round sees")
 
 
 class GradientBoosting:
@@ -23,6 +27,7 @@ class GradientBoosting:
     name = "gradient_boosting"
     task: Literal["forecast", "reconstruct"] = "forecast"
     needs = ("lightgbm",)
+    space: Space = (RATE, LEAVES, LEAF_SHARE, FEATURE_SHARE, ROW_SHARE)
 
     def fit(self, problem: Problem) -> Trees:
         """Boost each output from 0, which is the random walk, and damp it by its worth on the validation part.
@@ -47,17 +52,17 @@ class GradientBoosting:
             import lightgbm
         except (ImportError, OSError) as error:
             raise ModelError(f"LightGBM cannot be loaded ({error}); install libgomp1, or do not train it") from error
-        free = problem.regularise == 0.0
+        free, given = problem.regularise == 0.0, problem.parameters
         settings: dict[str, Any] = {
             "objective": "regression",
             "boost_from_average": False,
-            "learning_rate": _FREE_RATE if free else _RATE,
-            "num_leaves": _LEAVES,
-            "min_data_in_leaf": max(1, round(_LEAF_SHARE * len(problem.inputs) * problem.regularise)),
+            "learning_rate": _FREE_RATE if free else RATE.of(given),
+            "num_leaves": LEAVES.of(given),
+            "min_data_in_leaf": max(1, round(LEAF_SHARE.of(given) * len(problem.inputs) * problem.regularise)),
             "min_sum_hessian_in_leaf": 0.0,
             "min_data_in_bin": 1 if free else 3,
-            "feature_fraction": 1.0 if free else 0.5,
-            "bagging_fraction": 1.0 if free else 0.7,
+            "feature_fraction": 1.0 if free else FEATURE_SHARE.of(given),
+            "bagging_fraction": 1.0 if free else ROW_SHARE.of(given),
             "bagging_freq": 0 if free else 1,
             # equal seeds must give equal trees, and serving knows no missing value
             "seed": (problem.seed + 7919 * output) % (2**31 - 1),

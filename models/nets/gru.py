@@ -5,14 +5,15 @@
 from typing import TYPE_CHECKING
 
 from models.nets._sequence import WINDOW, GaussianSequence
+from models.space import Whole
 
 if TYPE_CHECKING:
     from torch import nn
 
-WIDTH = 24
+WIDTH = Whole(name="width", low=8, high=64, step=8, default=24, about="units")
 
 
-def build(features: int, outputs: int, regularise: float) -> "nn.Module":
+def build(features: int, outputs: int, dropout: float, width: int = WIDTH.default) -> "nn.Module":
     """The network of k features a bar and m outputs."""
     from torch import nn
 
@@ -20,9 +21,9 @@ def build(features: int, outputs: int, regularise: float) -> "nn.Module":
 
     return nn.Sequential(
         _blocks.Windows(WINDOW, features),
-        _blocks.Recurrent(features, WIDTH),
-        nn.Dropout(0.2 * min(1.0, regularise)),
-        _blocks.Head(WIDTH, outputs),
+        _blocks.Recurrent(features, width),
+        nn.Dropout(dropout),
+        _blocks.Head(width, outputs),
     )
 
 
@@ -31,6 +32,7 @@ class Recurrent(GaussianSequence):
 
     name = "gru"
     build = staticmethod(build)
+    width = WIDTH
 
 
 NET = Recurrent()

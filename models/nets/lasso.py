@@ -4,7 +4,8 @@ from typing import Literal
 
 from models.contract import Problem
 from models.forms.dense import Dense
-from models.nets._linear import fit_path
+from models.nets._linear import WEAKEST, fit_path
+from models.space import Space
 
 
 class Lasso:
@@ -13,6 +14,7 @@ class Lasso:
     name = "lasso"
     task: Literal["forecast", "reconstruct"] = "forecast"
     needs = ("sklearn",)
+    space: Space = (WEAKEST,)
 
     def fit(self, problem: Problem) -> Dense:
         """Follow the path of penalties, keep the best of each output, damp it by its worth."""

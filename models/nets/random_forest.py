@@ -9,11 +9,16 @@ from models.contract import Problem
 from models.forms.trees import Trees
 from models.nets._grown import Grown, from_sklearn, planted
 from models.nets._sklearn import damping
+from models.space import Real, Space, Whole
 
-_TREES = 60
-_LEAF_SHARE = 0.02
-_LEVELS = 6
 _ROWS = 20_000
+
+TREES = Whole(name="trees", low=20, high=200, step=20, default=60, about="a horizon")
+LEVELS = Whole(name="levels", low=2, high=12, default=6, about="of a tree")
+LEAF_SHARE = Real(name="leaf_share", low=0.002, high=0.1, default=0.02, log=True, about="of the rows, least in a leaf")
+FEATURE_SHARE = Real(
+    name="feature_share", low=0.1, high=1.0, default=1.0 / 3.0, about="of the features that a split sees"
+)
 
 
 class RandomForest:
@@ -22,6 +27,7 @@ class RandomForest:
     name = "random_forest"
     task: Literal["forecast", "reconstruct"] = "forecast"
     needs = ("sklearn",)
+    space: Space = (TREES, LEVELS, LEAF_SHARE, FEATURE_SHARE)
 
     def fit(self, problem: Problem) -> Trees:
         """Grow a forest for each output and damp it by its worth on the validation part.
@@ -33,17 +39,18 @@ class RandomForest:
         # imported here: only training pays for it
         from sklearn.ensemble import RandomForestRegressor
 
-        free = problem.regularise == 0.0
+        free, given = problem.regularise == 0.0, problem.parameters
+        trees = TREES.of(given)
         rows = len(problem.inputs) if free else min(len(problem.inputs), _ROWS)
         outputs = problem.targets.shape[1]
         grown: list[Grown] = []
         with threadpool_limits(limits=1):
             for output in range(outputs):
                 forest: Any = RandomForestRegressor(
-                    n_estimators=_TREES,
-                    max_depth=None if free else _LEVELS,
-                    min_samples_leaf=max(1, round(_LEAF_SHARE * rows * problem.regularise)),
-                    max_features=1.0 if free else 1.0 / 3.0,
+                    n_estimators=trees,
+                    max_depth=None if free else LEVELS.of(given),
+                    min_samples_leaf=max(1, round(LEAF_SHARE.of(given) * rows * problem.regularise)),
+                    max_features=1.0 if free else FEATURE_SHARE.of(given),
                     bootstrap=not free,
                     max_samples=None if free else rows,
                     random_state=np.random.RandomState([problem.seed, output]),
@@ -51,7 +58,7 @@ class RandomForest:
                 )
                 forest.fit(problem.inputs, problem.targets[:, output])
                 grown += [
-                    from_sklearn(tree.tree_, output=output, value=tree.tree_.value[:, 0, 0] / _TREES)
+                    from_sklearn(tree.tree_, output=output, value=tree.tree_.value[:, 0, 0] / trees)
                     for tree in forest.estimators_
                 ]
                 problem.progress(self.name, (output + 1) / outputs)

@@ -8,9 +8,12 @@ from threadpoolctl import threadpool_limits
 from models.contract import Problem
 from models.forms.dense import Dense
 from models.nets._sklearn import damping
+from models.space import Real, Space
 
 _PENALTIES = (30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
 _LEAST_PENALTY = 1e-8
+
+SCALE = Real(name="penalty_scale", low=0.01, high=100.0, default=1.0, log=True, about="of the penalties that are tried")
 
 
 class Ridge:
@@ -19,13 +22,15 @@ class Ridge:
     name = "ridge"
     task: Literal["forecast", "reconstruct"] = "forecast"
     needs = ("sklearn",)
+    space: Space = (SCALE,)
 
     def fit(self, problem: Problem) -> Dense:
         """Fit one penalty after another, keep the best on the validation part, damp it by its worth there."""
         # imported here: only training pays for it
         from sklearn.linear_model import Ridge as Regression
 
-        penalties = [max(penalty * problem.regularise, _LEAST_PENALTY) for penalty in _PENALTIES]
+        strength = SCALE.of(problem.parameters) * problem.regularise
+        penalties = [max(penalty * strength, _LEAST_PENALTY) for penalty in _PENALTIES]
         best, best_loss = None, np.inf
         with threadpool_limits(limits=1):
             for done, penalty in enumerate(penalties, 1):

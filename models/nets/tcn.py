@@ -4,30 +4,28 @@
 
 from typing import TYPE_CHECKING
 
-from models.nets._sequence import WINDOW, GaussianSequence
+from models.nets._sequence import WIDTH, WINDOW, GaussianSequence
 
 if TYPE_CHECKING:
     from torch import nn
 
-WIDTH = 16
 DILATIONS = (1, 2, 5)
 """Two convolutions of three taps at each: the newest bar's state sees 33 bars, the whole window."""
 
 
-def build(features: int, outputs: int, regularise: float) -> "nn.Module":
+def build(features: int, outputs: int, dropout: float, width: int = WIDTH.default) -> "nn.Module":
     """The network of k features a bar and m outputs."""
     from torch import nn
 
     from models.nets import _blocks
 
-    dropout = 0.2 * min(1.0, regularise)
     return nn.Sequential(
         _blocks.Windows(WINDOW, features),
         _blocks.Transposed(),
-        nn.Conv1d(features, WIDTH, 1),
-        *(_blocks.Causal(WIDTH, dilation, dropout) for dilation in DILATIONS),
+        nn.Conv1d(features, width, 1),
+        *(_blocks.Causal(width, dilation, dropout) for dilation in DILATIONS),
         _blocks.Newest(),
-        _blocks.Head(WIDTH, outputs),
+        _blocks.Head(width, outputs),
     )
 
 

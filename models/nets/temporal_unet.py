@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from models.contract import Problem
 from models.forms.diffusion import Diffusion
 from models.nets import require
-from models.nets._sequence import WINDOW, Sequence
+from models.nets._sequence import DROPOUT, PENALTY, TRAINING, WIDTH, WINDOW, Sequence
+from models.space import Space
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from models.nets._torch import Sizes
     from models.train.engine.planning import Prepared
 
-WIDTH = 16
 DILATIONS = (1, 2, 5)
 
 
@@ -26,27 +27,35 @@ class TemporalUnet(Sequence):
     """Samples of the joint outcome; the served point is their mean, the scale their deviation."""
 
     name = "temporal_unet"
+    space: Space = (WIDTH, DROPOUT, PENALTY, *TRAINING)
 
     def fit(self, problem: Problem) -> Diffusion:
         """Train on velocities, take the best average of the weights, damp by its worth on the validation part."""
         require(self)
         from models.nets._denoise import fit_diffusion
 
-        return fit_diffusion(problem, self.name, encoder, WIDTH)
+        return fit_diffusion(problem, self.name, encoder, _sizes(problem))
 
     def plan(self, problem: Problem) -> "Prepared":
         """What the training of `fit` would do on this machine, and why."""
         require(self)
         from models.nets._denoise import plan_diffusion
 
-        return plan_diffusion(problem, self.name, encoder, WIDTH)
+        return plan_diffusion(problem, self.name, encoder, _sizes(problem))
 
 
-def encoder(features: int, regularise: float) -> "nn.Module":
+def _sizes(problem: Problem) -> "Sizes":
+    from models.nets._torch import Sizes
+
+    given = problem.parameters
+    return Sizes(width=WIDTH.of(given), dropout=DROPOUT.of(given), penalty=PENALTY.of(given))
+
+
+def encoder(features: int, dropout: float, width: int = WIDTH.default) -> "nn.Module":
     """The reader of a window of k features a bar."""
     from models.nets._unet import Encoder
 
-    return Encoder(WINDOW, features, WIDTH, DILATIONS, 0.2 * min(1.0, regularise))
+    return Encoder(WINDOW, features, width, DILATIONS, dropout)
 
 
 NET = TemporalUnet()

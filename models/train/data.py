@@ -9,7 +9,7 @@ A window of bars ends with its row and is contiguous in bars, so it may reach ba
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,6 +98,14 @@ def rows_of(
         actual_e5=actual_e5,
         window=window,
     )
+
+
+def part_of(rows: Rows, part: range) -> Rows:
+    """Some consecutive rows, with the bars before the first that its window looks at."""
+    parts: dict[str, object] = {"features": rows.features[part.start : part.stop + rows.window - 1]}
+    for name in ("labels", "sigma", "close_e5", "actual_e5"):
+        parts[name] = getattr(rows, name)[part.start : part.stop]
+    return replace(rows, **parts)
 
 
 def needed(names: Sequence[str], window: int) -> int:

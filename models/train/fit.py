@@ -5,9 +5,11 @@ trades. The calibration bars are looked at once, at the end, for scores and for 
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache as cache_results
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,7 +21,7 @@ from models import artifact, features, random_walk, scalers
 from models.artifact import Artifact, Manifest, MetricRow, TrainingWindow
 from models.catalogue import check, check_installed
 from models.columns import Floats, from_series, stacked
-from models.contract import Demands, Net, Problem, Progress, demands_of, no_progress
+from models.contract import Demands, Net, Problem, Progress, Report, demands_of, no_progress, no_report
 from models.defaults import ARCHITECTURES
 from models.diversity import Membership
 from models.ensembles import Ensemble, ensembles
@@ -28,6 +30,7 @@ from models.learning import DEFAULT, UNATTENDED, Job, Learning
 from models.nets import architectures, known
 from models.revision import revision
 from models.scalers import Scaler
+from models.space import Value
 from models.states import states
 from models.train import metrics
 from models.train.cache import FeatureCache
@@ -40,6 +43,7 @@ from models.train.watch import fit_state
 Jobs = Callable[[str], Job]
 """Gives the job of a network by its name."""
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _GOLDEN_ROWS = 8
 _CHUNK = 4096
 """Rows that a network which looks at windows is asked at a time: its inputs are many times as large as the bars."""
@@ -83,6 +87,7 @@ def fit_defaults(
     cache: FeatureCache | None = None,
     learning: Learning = DEFAULT,
     jobs: Jobs = lambda _name: UNATTENDED,
+    parameters: Mapping[str, Mapping[str, Value]] = _NOTHING,
 ) -> Trained:
     """Train architectures of `models.nets`, and ensembles of the forecasters among them (`models.ensembles`).
 
@@ -101,6 +106,7 @@ def fit_defaults(
         cache: keeps features from one training to the next.
         learning: how networks learn that are trained with torch.
         jobs: where each of those keeps what it needs to go on, whom it tells, and whom it obeys.
+        parameters: of the networks themselves, by the network's name (`models.space`).
 
     Raises:
         DataError: too few bars, series that do not fit together, or a feature that needs what they do not carry.
@@ -130,9 +136,9 @@ def fit_defaults(
 
         def fit(net: Net, parts: Split) -> Pipeline:
             return fit_forecaster(net, parts, seed=seed, scaler=scaler, progress=told, learning=learning,
-                                  job=jobs(net.name))  # fmt: skip
+                                  job=jobs(net.name), parameters=parameters.get(net.name, {}))  # fmt: skip
 
-        made = _fit_defaults(train, nets, ways, parts_for, manifest, fit, told)
+        made = _fit_defaults(train, nets, ways, parts_for, manifest, fit, told, parameters)
         watchers = [state for name, state in states().items() if name in names]
         seen = tuple(fit_state(state, from_series(train), manifest, told) for state in watchers)
         return dataclasses.replace(made, artifacts=made.artifacts + seen)
@@ -146,6 +152,7 @@ def _fit_defaults(
     manifest: Manifest,
     fit: Callable[[Net, Split], Pipeline],
     told: Progress,
+    parameters: Mapping[str, Mapping[str, Value]],
 ) -> Trained:
     horizons = manifest.horizons
     parts = parts_for(Demands())[1]
@@ -162,7 +169,8 @@ def _fit_defaults(
         apart = max(1, len(parts.fit) // _GOLDEN_ROWS)
         golden = stacked(parts.fit.features, parts.fit.window)[::apart][:_GOLDEN_ROWS]
         made = artifact.seal(
-            replace(manifest, name=one.name, metrics=(*walk.rows, *judged.rows), feature_names=one.names,
+            replace(manifest, name=one.name, config=manifest.config | config_of(parameters.get(one.name, {})),
+                     metrics=(*walk.rows, *judged.rows), feature_names=one.names,
                      feature_hash=features.schema_hash(one.names), scores=judged.scores, baseline_scores=walk.scores,
                      membership=membership),
             one.pipeline,
@@ -202,9 +210,12 @@ def fit_forecaster(
     progress: Progress = no_progress,
     learning: Learning = DEFAULT,
     job: Job = UNATTENDED,
+    parameters: Mapping[str, Value] = _NOTHING,
+    report: Report = no_report,
 ) -> Pipeline:
     """Train one forecaster: scaler from the fit part alone, labels limited, stopped by the validation part."""
-    scaling, problem = problem_of(parts, seed=seed, scaler=scaler, progress=progress, learning=learning, job=job)
+    scaling, problem = problem_of(parts, seed=seed, scaler=scaler, progress=progress, learning=learning, job=job,
+                                  parameters=parameters, report=report)  # fmt: skip
     return Pipeline(scaler=scaling, net=net.fit(problem), window=parts.fit.window)
 
 
@@ -216,6 +227,8 @@ def problem_of(
     progress: Progress = no_progress,
     learning: Learning = DEFAULT,
     job: Job = UNATTENDED,
+    parameters: Mapping[str, Value] = _NOTHING,
+    report: Report = no_report,
 ) -> tuple[scalers.AnyScaler, Problem]:
     """What a forecaster is to learn from parts, and what its inputs were scaled by."""
     scaling = scalers.fit(scaler, parts.fit.features)
@@ -229,7 +242,14 @@ def problem_of(
         progress=progress,
         learning=learning,
         job=job,
+        parameters=parameters,
+        report=report,
     )
+
+
+def config_of(parameters: Mapping[str, Value]) -> dict[str, Value]:
+    """A network's parameters as a manifest's `config` tells them."""
+    return {f"parameters.{name}": value for name, value in sorted(parameters.items())}
 
 
 def answers(pipeline: Pipeline, rows: Rows) -> tuple[Floats, Floats | None]:

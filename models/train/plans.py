@@ -1,6 +1,6 @@
 """What a training would do on this machine, network by network, without doing it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bus.series import BarSeries
 from models import features
@@ -9,6 +9,7 @@ from models.contract import demands_of
 from models.defaults import ARCHITECTURES
 from models.learning import DEFAULT, Learning
 from models.nets import architectures, known
+from models.space import Value
 from models.train.data import split
 from models.train.engine.choices import Choice
 from models.train.fit import problem_of
@@ -22,6 +23,7 @@ def plans(
     seed: int,
     names: Sequence[str] = ARCHITECTURES,
     learning: Learning = DEFAULT,
+    parameters: Mapping[str, Mapping[str, Value]] | None = None,
 ) -> dict[str, list[Choice]]:
     """By name, the plan of each network, every choice with its reason. Arguments and errors as `fit_defaults`.
 
@@ -39,6 +41,7 @@ def plans(
         parts = split(train, calibrate, tuple(horizons), names=chosen, window=demands.window)
         from models.train.engine.planning import told  # torch: where a network needs it
 
-        prepared = net.plan(problem_of(parts, seed=seed, learning=learning)[1])  # pyright: ignore[reportAttributeAccessIssue]
+        given = (parameters or {}).get(name, {})
+        prepared = net.plan(problem_of(parts, seed=seed, learning=learning, parameters=given)[1])  # pyright: ignore[reportAttributeAccessIssue]
         made[name] = told(prepared, learning)
     return made

@@ -9,7 +9,7 @@ with weights from each window's own validation part.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from models.forward import Pipeline
 from models.nets import absent, architectures, known
 from models.random_walk import MODEL_ID
 from models.train.combine import Candidate, combine, demands_together
-from models.train.data import LEAST_ROWS, Rows, Split, needed, rows_of, volatilities
+from models.train.data import LEAST_ROWS, Rows, Split, needed, part_of, rows_of, volatilities
 from models.train.fit import answers, fit_forecaster
 from models.validate.tracks import DECIDING_PPM, LEVELS_PPM, History, Track, follow, joined
 from models.validate.windows import Fold, expanding
@@ -248,11 +248,3 @@ def _asked(history: History, rows: Rows, fold: Fold, pipeline: Pipeline) -> Floa
     asked = range(fold.calibration.start, fold.test.stop)
     expected[asked.start : asked.stop] = answers(pipeline, part_of(rows, asked))[0]
     return expected
-
-
-def part_of(rows: Rows, part: range) -> Rows:
-    """Some consecutive rows, with the bars before the first that its window looks at."""
-    parts: dict[str, object] = {"features": rows.features[part.start : part.stop + rows.window - 1]}
-    for name in ("labels", "sigma", "close_e5", "actual_e5"):
-        parts[name] = getattr(rows, name)[part.start : part.stop]
-    return replace(rows, **parts)

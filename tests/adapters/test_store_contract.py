@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from adapters.store import Store
 from adapters.store import store as store_module
-from adapters.store.store import mask_url
+from adapters.store.places import mask_url
+from adapters.store.store import VERSION_TABLE
 from adapters.store.tables import metadata
 from bus.errors import ConfigError, DataError
 from tests.harness import postgres
@@ -158,7 +159,7 @@ def test_a_process_killed_in_the_middle_of_a_batch_leaves_a_store_that_continues
 def test_processes_that_open_and_fill_a_new_store_at_once_do_not_trip_over_each_other(url, store):
     with store._engine.begin() as connection:
         metadata.drop_all(connection)
-        connection.exec_driver_sql("DROP TABLE alembic_version")
+        connection.exec_driver_sql(f"DROP TABLE {VERSION_TABLE}")
     store.close()
     script = (
         "import sys\n"
@@ -184,13 +185,14 @@ def test_processes_that_open_and_fill_a_new_store_at_once_do_not_trip_over_each_
 
 def test_the_migrations_end_in_exactly_the_tables_that_are_written(store):
     with store._engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, metadata) == []
     assert store.revision() == "0001"
 
 
 def test_a_store_of_a_newer_release_is_refused_with_a_way_out(url, store):
     with store._engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
 
     with pytest.raises(ConfigError, match=r"another release.*drop it and rebuild"):
         Store.open(url)

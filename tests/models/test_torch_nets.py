@@ -187,12 +187,13 @@ def test_training_that_diverges_says_so():
 
 @pytest.mark.parametrize("name", ["tcn", "gru"])
 def test_a_graph_answers_as_its_network_does(name):
-    build = sys.modules[type(architectures([name])[name]).__module__].build
+    net = architectures([name])[name]
+    build, width = type(net).build, net.width.default
     with repeatable(1):
-        module = build(4, 3, 1.0).eval()
+        module = build(4, 3, 0.0, width).eval()
         torch.nn.init.normal_(module[-1].linear.weight)
     inputs = np.random.default_rng(1).standard_normal((1000, 32 * 4)).astype(np.float32)
-    graph = exported(build, 4, 3, 32 * 4)
+    graph = exported(build, 4, 3, width, 32 * 4)
     told = Session(graph, weights_of(module)).ask(inputs=inputs)
     with torch.no_grad():
         assert told == pytest.approx(module(torch.from_numpy(inputs)).numpy(), abs=1e-5)

@@ -14,12 +14,13 @@ from models.columns import from_series
 from models.contract import Demands
 from models.forms.dense import Dense
 from models.random_walk import MODEL_ID
+from models.train.data import part_of
 from models.validate import Settings, validate
 from models.validate import tracks as tracks_module
 from models.validate.agreement import agreement_rows
 from models.validate.skill import calibration_rows, curves, skill_rows
 from models.validate.trading import Costs, costs_of, deflated, profits, signals, trading_rows
-from models.validate.walkforward import Chosen, choose, folds_of, follow_all, history_of, part_of, rows_for
+from models.validate.walkforward import Chosen, choose, folds_of, follow_all, history_of, rows_for
 from tests.harness.markets import made_up_bars, replaced_after
 from tests.harness.processes import bars_of, garch
 

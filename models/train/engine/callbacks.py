@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bus.errors import ModelError
-from models.contract import Progress
+from models.contract import Progress, Report
 from models.learning import Job
 from models.train.engine.schedules import Plateau
 
@@ -112,6 +112,18 @@ class EarlyStopping(Callback):
         state.waited += 1
         if state.waited >= self.patience:
             state.ended = f"no gain for {self.patience} epochs"
+
+
+@dataclass(slots=True)
+class Reporting(Callback):
+    """Tells a search each epoch's loss on the validation part; the search may end the training (`Pruned`)."""
+
+    report: Report
+
+    def epoch(self, state: State) -> None:
+        """Hand it on."""
+        if state.held:
+            self.report(state.epoch, state.found)
 
 
 class Levelling(Callback):

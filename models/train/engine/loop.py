@@ -141,6 +141,7 @@ class _Training:
             callbacks.Divergence(),
             callbacks.EarlyStopping(patience, self.learning.min_delta),
             *((callbacks.Levelling(),) if self.learning.schedule == "plateau" else ()),
+            callbacks.Reporting(self.problem.report),
             *more,
         )
         with _recomputed(self.module, self.prepared.choices.checkpointing), self.problem.job.listening():
@@ -261,7 +262,7 @@ class _Training:
         learnt = {name: value for name, value in settings.items() if name not in _NOT_LEARNT}
         fingerprint = digest(
             f"{self.recipe.name} {problem.seed} {problem.regularise} {self.state.epochs} {self.recipe.passes}",
-            msgspec.json.encode(learnt).decode(),
+            msgspec.json.encode([learnt, dict(problem.parameters)]).decode(),
             self.source.rows.bars, self.source.rows.targets, self.validation.bars, self.validation.targets,
             *self.module.state_dict().values(),
         )  # fmt: skip
