@@ -108,11 +108,14 @@ def verdict(report: SearchReport) -> tuple[str, ...]:
         f"{1.0 - (1.0 - chance) ** report.attempts:.3g} for {report.attempts} of them (Sidak 1967)."
     )
     clear = later.pct > 2.0 * later.error_pct > 0.0
-    word = "more than" if clear else "not more than"
-    so = "that is a reason to take it" if clear else "keep the defaults"
+    edge = report.later["best"]
+    so = "keep the defaults"
+    if clear:
+        better = edge.pct > 2.0 * edge.error_pct > 0.0
+        so = "take it" if better else "take it in place of the defaults, but neither is better than the random walk"
     once = (
-        f"There, as one attempt, it gains {_pct(later.pct, later.error_pct)} over the defaults: {word} twice its "
-        f"standard error; {so}."
+        f"There, as one attempt, it gains {_pct(later.pct, later.error_pct)} over the defaults, "
+        f"{'more' if clear else 'not more'} than twice its standard error: {so}."
     )
     return made, luck, chosen, _later_line(report), once
 

@@ -172,8 +172,8 @@ def check_parameters(name: str, space: Sequence[Dimension], given: Mapping[str, 
 
 def _between(low: float, high: float, points: int, *, log: bool) -> list[float]:
     """So many numbers, evenly spread, the ends among them; the middle where there is but one."""
-    first, last = (math.log(low), math.log(high)) if log else (low, high)
-    places = [0.5] if points == 1 else [place / (points - 1) for place in range(points)]
-    even = [first + place * (last - first) for place in places]
-    # the ends themselves: a logarithm and back would leave the bounds
-    return [min(max(math.exp(value) if log else value, low), high) for value in even]
+    if points == 1:
+        return [math.sqrt(low * high) if log else (low + high) / 2.0]
+    ratio, places = high / low if log else 1.0, [place / (points - 1) for place in range(1, points - 1)]
+    inner = [low * ratio**place if log else low + (high - low) * place for place in places]
+    return [low, *inner, high]  # the ends as they were written

@@ -166,14 +166,14 @@ def _spaces(settings: Settings, model: str | None) -> int:
     if settings.as_json:
         emit({"spaces": {name: space_of(net) for name, net in nets.items()}})
         return 0
-    shown = Table("network", "parameter", "what", "default", "spread", "stands in", "", box=None)
     for name, net in nets.items():
+        click.echo(name)
         for each in space_of(net):
-            section = "[training]" if each.section == "training" else f"[models.parameters.{name}]"
-            spread = "by its logarithm" if getattr(each, "log", False) else "evenly"
             default = f"{each.default:g}" if isinstance(each.default, float) else str(each.default)
-            shown.add_row(name, each.name, each.words, default, spread, section.replace("[", "\\["), each.about)
-    Console(soft_wrap=True).print(shown)
+            even = ", by its logarithm" if getattr(each, "log", False) else ""
+            about = f"{each.about}{', in [training]' if each.section == 'training' else ''}"
+            click.echo(f"  {each.name:<15} {each.words + even:<50} default {default:<9} {about}")
+    click.echo("What is not in [training] stands in [models.parameters.NAME].")
     return 0
 
 

@@ -2,16 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
-from models.contract import Problem, demands_of
+from models.contract import Problem, demands_of, space_of
 from models.defaults import ARCHITECTURES
 from models.forward import Pipeline, pipeline_from
+from models.learning import Pruned
 from models.nets import architectures, known
 from models.scalers import Scaler
+from models.searching import IN_EPOCHS
+from models.space import divided
 from tests.harness.libraries import lacking
 from tests.harness.trained import trained
 
@@ -157,3 +162,43 @@ def test_bars_and_intervals_load_no_numpy():
     root = Path(__file__).parents[2]
     out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_its_defaults_written_out_change_nothing_and_other_values_do(net):
+    space = space_of(net)
+    if not space:
+        pytest.skip("nothing may be chosen of it")
+    task = problem(net, epochs=3)
+    own, training = divided(space, {each.name: each.default for each in space})
+    told = replace(task, parameters=own, learning=structs.replace(task.learning, **training))
+    weights = [{name: each.tobytes() for name, each in net.fit(one).tensors().items()} for one in (task, told)]
+    assert weights[0] == weights[1]
+    last = {each.name: each.grid(2)[-1] for each in space}
+    own, training = divided(space, last)
+    other = replace(task, parameters=own, learning=structs.replace(task.learning, **training))
+    fitted = net.fit(other)
+    assert {name: each.tobytes() for name, each in fitted.tensors().items()} != weights[0]
+    # what was chosen goes into service as it is
+    form = pipeline(net, fitted)
+    loaded = pipeline_from(fitted.form, fitted.settings(), fitted.tensors(), form.scaler.state(), form.window)
+    asked = task.inputs[:5].reshape(5, -1)
+    assert loaded(asked).tobytes() == form(asked).tobytes()
+
+
+def test_it_tells_a_search_its_epochs_where_it_is_said_to(net):
+    told = []
+    net.fit(replace(problem(net, epochs=3), report=lambda epoch, loss: told.append((epoch, loss))))
+    assert [epoch for epoch, _ in told] == ([1, 2, 3] if net.name in IN_EPOCHS else [])
+    assert all(np.isfinite(loss) for _, loss in told)
+
+
+def test_a_search_may_end_its_training(net):
+    if net.name not in IN_EPOCHS:
+        pytest.skip("it does not learn in epochs")
+
+    def enough(epoch, _loss):
+        if epoch == 2:
+            raise Pruned("others were further")
+
+    with pytest.raises(Pruned):
+        net.fit(replace(problem(net, epochs=3), report=enough))

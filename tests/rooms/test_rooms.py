@@ -31,7 +31,7 @@ def test_every_room_stands_in_the_import_contracts():
 
 
 def test_the_daemon_starts_without_learning_or_plotting_libraries():
-    heavy = ["torch", "onnxruntime", "sklearn", "scipy", "matplotlib", "pyarrow", "sqlalchemy", "pandas"]
+    heavy = ["torch", "onnxruntime", "sklearn", "scipy", "matplotlib", "pyarrow", "sqlalchemy", "pandas", "optuna"]
     script = f"import daemon.cli, daemon.app, sys; print([name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
 
