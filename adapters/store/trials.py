@@ -73,21 +73,26 @@ class TrialStore:
         Store.open(url).close()
         locks = _Files(Path(str(place.database))) if place.drivername == "sqlite" else _Advisory(engine_of(place))
         timeout = {"timeout": _BUSY_S} if place.drivername == "sqlite" else {"connect_timeout": CONNECT_TIMEOUT_S}
+        shown = mask_url(place.render_as_string())
         try:
             with locks.claim():
                 optuna.logging.set_verbosity(optuna.logging.ERROR)
                 storage = RDBStorage(
                     place.render_as_string(hide_password=False),
                     engine_kwargs={"connect_args": timeout, "pool_pre_ping": place.drivername != "sqlite"},
+                    skip_compatibility_check=True,  # it would leave connections open
                 )
+                there, ours = storage.get_current_version(), storage.get_head_version()
         except SQLAlchemyError as error:
             locks.close()
-            raise ConfigError(
-                f"{mask_url(place.render_as_string())} takes no trials: {reason_of(error, place)}"
-            ) from None
-        except RuntimeError as error:  # what Optuna says of tables of another shape
+            raise ConfigError(f"{shown} takes no trials: {reason_of(error, place)}") from None
+        if there != ours:
+            storage.engine.dispose()
             locks.close()
-            raise ConfigError(f"trials in {mask_url(place.render_as_string())}: {error}") from None
+            raise ConfigError(
+                f"trials in {shown} are kept as another release of Optuna does ({there}; this one {ours}); update, or "
+                "give another database with search.storage"
+            )
         return cls(storage, place, locks)
 
     def close(self) -> None:

@@ -240,7 +240,7 @@ class Study:
 
     def _begin(self, all_of: Sequence[FrozenTrial]) -> Attempt:
         if not any(each.state is TrialState.WAITING for each in all_of):
-            fresh = sum(bool(each.params) and _RETRY_OF not in each.user_attrs for each in all_of)
+            fresh = sum(bool(_fixed(each)) and _RETRY_OF not in each.user_attrs for each in all_of)
             self._study.sampler = self._sampler_of(fresh)
             self._await(None, {})
         trial = self._study.ask()
@@ -293,11 +293,11 @@ class Study:
         if not again:
             self._set(number, _REASON, f"its process died {deaths} times")
         self.tell(number, TrialState.FAIL, None)
-        if again and trial.params:
+        if again and _fixed(trial):
             told = {_RETRY_OF: trial.user_attrs.get(_RETRY_OF, number), _DEATHS: deaths}
             if trial.user_attrs.get(_DEFAULTS):
                 told[_DEFAULTS] = True
-            self._await(dict(trial.params), told)
+            self._await(_fixed(trial), told)
 
     def _set(self, number: int, name: str, value: str) -> None:
         storage = self.store.storage
@@ -369,6 +369,11 @@ def _pruner(name: Pruner, longest: int) -> optuna.pruners.BasePruner:
     if name == "successive_halving":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     return optuna.pruners.NopPruner()
+
+
+def _fixed(trial: FrozenTrial) -> dict[str, Value]:
+    """What a trial tries or was to try; empty where its process died before anything was chosen."""
+    return dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {}))
 
 
 def _counts(trial: FrozenTrial) -> bool:

@@ -8,10 +8,13 @@ import sys
 import pytest
 
 from bus.errors import ConfigError
+from daemon.app import load_data
 from daemon.config import load
 from daemon.research.trials import Trial
 from daemon.searching import planned, searched
 from daemon.searchreport import Entry, SearchReport, snippet, table, verdict
+from daemon.state import State
+from daemon.training import _fitting
 from models.registry import Registry
 from models.space import divided
 from models.train.judging import Gain
@@ -114,6 +117,12 @@ def test_what_was_found_is_taken_by_train_as_it_is(found):
     done = last_line(plimsoll("train", "--config", settings, "--state", state, "--json"))
     artifact = Registry(state / "models").read(done["releases"][0]["active"])
     assert artifact.manifest.name == "ridge"
+    config = load(settings, overrides={"state": str(state)})
+    data = load_data(config)
+    assert _fitting(State(state), data.symbols[0], data, config) is not None
+    settings.with_name("other.toml").write_text(settings.read_text().replace("penalty_scale = ", "penalty_scale = 1"))
+    other = load(settings.with_name("other.toml"), overrides={"state": str(state)})
+    assert _fitting(State(state), data.symbols[0], data, other) is None
     assert artifact.manifest.config["parameters.penalty_scale"] == told["report"]["best"]["penalty_scale"]
 
 
