@@ -169,15 +169,20 @@ class Searching:
                 sampler=settings.sampler, pruner=settings.pruning(plan.model), grid_points=settings.grid_points,
                 longest=config.training.epochs or _LARGEST_EPOCHS,
             )  # fmt: skip
-            stopped = ""
-            while True:
-                if time.monotonic() >= ends_s:
-                    stopped = f"the time of {settings.timeout_s:g} s was up"
-                    break
-                attempt = study.next(settings.trials, lambda: told("waiting for trials of other processes", 1.0))
+            late = False
+
+            def wait() -> bool:
+                nonlocal late
+                told("waiting for trials of other processes", 1.0)
+                late = time.monotonic() >= ends_s
+                return not late
+
+            while not (late := time.monotonic() >= ends_s):
+                attempt = study.next(settings.trials, wait)
                 if attempt is None:
                     break
                 self._try(attempt, told, say)
+            stopped = f"the time of {settings.timeout_s:g} s was up" if late else ""
             told("training the best once more", 1.0)
             report = self._conclude(study, stopped, store.url)
             with store.claim():  # of several processes that come to the end, one writes at a time

@@ -206,12 +206,13 @@ class Study:
 
     # --- what is next ------------------------------------------------------------------------------------------------
 
-    def next(self, trials: int, wait: Callable[[], None] | None = None) -> Attempt | None:
+    def next(self, trials: int, wait: Callable[[], bool] = lambda: True) -> Attempt | None:
         """The next trial of this process, or None where the study has as many finished ones as it is to have.
 
         Args:
             trials: that the study is to have.
-            wait: called while all that is missing is run by others, who may still die.
+            wait: asked while all that is missing is run by others, who may still die, whether to go on waiting; where
+                it is not, None is given back.
 
         Raises:
             DataError: the database is gone.
@@ -226,8 +227,8 @@ class Study:
                     return None
                 if finished + sum(each.state is TrialState.RUNNING for each in all_of) < most:
                     return self._begin(all_of)
-            if wait is not None:
-                wait()
+            if not wait():
+                return None
             time.sleep(_POLL_S)
 
     @property

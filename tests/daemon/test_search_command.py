@@ -120,7 +120,9 @@ def test_what_was_found_is_taken_by_train_as_it_is(found):
     config = load(settings, overrides={"state": str(state)})
     data = load_data(config)
     assert _fitting(State(state), data.symbols[0], data, config) is not None
-    settings.with_name("other.toml").write_text(settings.read_text().replace("penalty_scale = ", "penalty_scale = 1"))
+    settings.with_name("other.toml").write_text(
+        settings.read_text().replace("penalty_scale = ", "penalty_scale = 0.5  # ")
+    )
     other = load(settings.with_name("other.toml"), overrides={"state": str(state)})
     assert _fitting(State(state), data.symbols[0], data, other) is None
     assert artifact.manifest.config["parameters.penalty_scale"] == told["report"]["best"]["penalty_scale"]

@@ -223,9 +223,11 @@ def test_the_last_trial_of_another_process_is_waited_for_and_taken_over_where_it
         waited.append(1)
         process.kill()
         process.wait()
+        return True
 
     with TrialStore.open(url) as store:
         found = study(store)
+        assert found.next(1, lambda: False) is None
         attempt = found.next(1, wait)
         assert (attempt.number, attempt.parameters, waited) == (1, DEFAULTS, [1])
         attempt.complete([1.0], {})
