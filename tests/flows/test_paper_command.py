@@ -285,8 +285,8 @@ def test_wrong_usage_is_one_clear_line(arguments, message):
 @pytest.mark.parametrize(
     "command",
     ["", "paper", "train", "train search", "infer", "replay", "report", "journal", "journal verify", "store rebuild",
-     "models", "models list", "models promote", "models rollback", "models sign", "models keygen", "halt", "flatten", "resume",
-     "doctor", "config", "config show", "config check", "alerts", "alerts rules", "alerts list",
+     "models", "models list", "models promote", "models rollback", "models sign", "models keygen", "halt", "flatten",
+     "resume", "doctor", "config", "config show", "config check", "alerts", "alerts rules", "alerts list",
      "alerts test", "alerts resend"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
