@@ -193,6 +193,9 @@ class _Advisory:
 
     @staticmethod
     def _take(connection: Connection, worker: str) -> None:
+        # a machine that lost its power says no farewell: the server asks, and lets go within a minute or so
+        for setting, value in (("idle", 30), ("interval", 10), ("count", 3)):
+            connection.execute(text(f"SET tcp_keepalives_{setting} = {value}"))
         connection.execute(text(f"SELECT pg_advisory_lock({_WORKERS}, {_number(worker)})"))
 
     @contextlib.contextmanager

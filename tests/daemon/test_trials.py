@@ -100,6 +100,20 @@ def test_a_search_that_was_killed_ends_in_the_trials_of_one_that_was_not(url):
         assert tried(found, 16) == []
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "nsga2"])
+def test_a_death_changes_no_later_trial(store, sampler, monkeypatch):
+    whole, found = (study(store, name, sampler=sampler) for name in ("undisturbed", "disturbed"))
+    tried(whole, 14)
+    for number in (0, 4):
+        tried(found, number)
+        found.next(14)
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "alive", lambda _worker: False)
+            found.next(14).complete([value(found.trials()[-1].parameters)], {})
+    tried(found, 14)
+    assert came(found) == came(whole)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_processes_that_share_a_study_try_nothing_twice_and_no_more_than_asked(url, sampler):
     name = f"shared-{sampler}-{os.getpid()}"
