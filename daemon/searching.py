@@ -161,7 +161,6 @@ class Searching:
                    later_pct=settings.later_pct)
             for each in self.data.symbols
         )  # fmt: skip
-        ends_s = time.monotonic() + settings.timeout_s if settings.timeout_s else float("inf")
         with TrialStore.open(plan.storage) as store:
             study = Study(
                 store, plan.name, kind="training", space=plan.space, begun_with=plan.facts, defaults=plan.defaults,
@@ -169,6 +168,7 @@ class Searching:
                 sampler=settings.sampler, pruner=settings.pruning(plan.model), grid_points=settings.grid_points,
                 longest=config.training.epochs or _LARGEST_EPOCHS,
             )  # fmt: skip
+            ends_s = time.monotonic() + settings.timeout_s if settings.timeout_s else float("inf")
             late = False
 
             def wait() -> bool:
@@ -216,10 +216,10 @@ class Searching:
         if not kept:
             came = "this process was taken for dead meanwhile; another one tries it again"
         line = f"{label}: {came}, {_shown(attempt.parameters)}, {time.monotonic() - start:.1f} s"
-        say(line)
         stamp = f"{to_datetime(time.time_ns()):%Y-%m-%d %H:%M:%S}"
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {line}\n")
+        say(line)
 
     @property
     def _so_far(self) -> str:

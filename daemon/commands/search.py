@@ -5,8 +5,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from daemon.commands.common import Settings, console_for, emit, with_settings
 from daemon.progress import progress_bar
@@ -118,11 +116,10 @@ def search(
         return 0
     from daemon.searchreport import table
 
-    heading, *rows = table(report)
-    shown = Table(*heading, box=None)
+    rows = table(report)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        shown.add_row(*row)
-    Console().print(shown)
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     for line in report.verdict:
         click.echo(line)
     click.echo(f"{searching.folder / 'report.html'}")
