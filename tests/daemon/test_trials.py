@@ -77,6 +77,7 @@ def test_one_process_gives_the_same_trials_for_the_same_seed(store, sampler):
     assert one == two
     assert (one != three) or sampler == "grid"
     assert one[0][0] == DEFAULTS
+    assert len({json.dumps(parameters) for parameters, _, _ in one}) == 14
 
 
 def test_a_search_that_was_killed_ends_in_the_trials_of_one_that_was_not(url):
