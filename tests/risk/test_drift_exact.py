@@ -64,7 +64,9 @@ def test_the_excess_is_that_of_the_newest_blocks_over_the_split(horizon, spacing
     assert drift.value_pct_e2 <= plain.excess(scores)[0]
 
 
-@pytest.mark.parametrize(("horizon", "spacing", "steps"), [(1, 1, range(3, 33, 2)), (4, 3, (12, 29, 52))])
+@pytest.mark.parametrize(
+    ("horizon", "spacing", "steps"), [(1, 1, (*range(3, 33, 2), 28, 34, 47)), (4, 3, (12, 29, 52))]
+)
 def test_what_may_be_luck_is_no_warning_and_what_may_be_luck_beyond_the_limit_no_block(horizon, spacing, steps):
     """Of a hundred blocks a few are worse: from how many on that is no luck, and no luck even beyond the limit."""
     split = split_of(81, 2)
