@@ -87,3 +87,10 @@ class TickSeries:
     def __len__(self) -> int:
         """Number of quotes."""
         return len(self.ts_ns)
+
+    def slice(self, start: int, stop: int) -> "TickSeries":
+        """Rows start (included) to stop (excluded), sharing memory."""
+        rows = np.s_[start:stop]
+        return TickSeries(
+            symbol=self.symbol, ts_ns=self.ts_ns[rows], bid_e5=self.bid_e5[rows], ask_e5=self.ask_e5[rows]
+        )

@@ -152,8 +152,8 @@ def _notes(options: PaperOptions, console: Console) -> Callable[[str], None]:
     return note
 
 
-def load_data(config: Config) -> MarketData:
-    """The market data a configuration names."""
+def load_data(config: Config, *, check: bool = True) -> MarketData:
+    """The market data a configuration names; `check` as of `marketdata.load`."""
     return marketdata.load(
         Path(config.data.path) if config.data.path else None,
         symbols=config.data.symbols,
@@ -162,6 +162,9 @@ def load_data(config: Config) -> MarketData:
         spread_of=lambda symbol: spread_model(config, symbol),
         train_pct=config.data.train_pct,
         calibrate_pct=config.data.calibrate_pct,
+        since_ns=config.data.moment_ns("since") or 0,
+        ends_ns=config.data.ends_ns,
+        check=check,
     )
 
 

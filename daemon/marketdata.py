@@ -116,6 +116,9 @@ def load(
     spread_of: Callable[[str], SpreadModel],
     train_pct: int,
     calibrate_pct: int,
+    since_ns: int = 0,
+    ends_ns: tuple[int, int] | None = None,
+    check: bool = True,
 ) -> MarketData:
     """Read market data and split it by time.
 
@@ -127,6 +130,9 @@ def load(
         spread_of: the spread model of a symbol, for sources with one side.
         train_pct: share of the bars to learn from, in percent.
         calibrate_pct: share to calibrate on; what remains is traded.
+        since_ns: what is earlier is left out.
+        ends_ns: where learning and calibration end; None = where those shares of the longest symbol's bars end.
+        check: whether every symbol must have enough bars in every part; otherwise `check_parts` is still to be asked.
 
     Raises:
         DataError: nothing readable, a symbol missing, or too little data for the split.
@@ -146,8 +152,9 @@ def load(
             there = ", ".join(series.symbol for series in found) or "nothing"
             raise DataError(f"{source}: no data for {', '.join(missing)}; found {there}")
         found = [series for series in found if series.symbol in symbols]
+    found = [each for each in (_since(series, since_ns) for series in found) if len(each)]
     if not found:
-        raise DataError(f"{source}: no market data found")
+        raise DataError(f"{source}: no market data found{' since then' if since_ns else ''}")
     period_ns = period_s * NS_PER_S or _own_period_ns(found, source)
     digest = sha256()
     data: list[SymbolData] = []
@@ -159,12 +166,13 @@ def load(
             if column is not None:
                 digest.update(column.tobytes())
     longest = max(data, key=lambda each: len(each.bars)).bars
-    split = _split(longest, train_pct, calibrate_pct, source)
-    for each in data:
-        _check_parts(each, split, source)
+    if ends_ns is None:
+        split = _split(longest, train_pct, calibrate_pct, source)
+    else:
+        split = Split(train_end_ns=ends_ns[0], calibrate_end_ns=ends_ns[1])
     first, last = to_datetime(int(longest.ts_open_ns[0])), to_datetime(int(longest.ts_open_ns[-1]))
     names = ", ".join(each.symbol for each in data)
-    return MarketData(
+    made = MarketData(
         symbols=tuple(data),
         split=split,
         period_ns=period_ns,
@@ -172,6 +180,24 @@ def load(
         fingerprint=digest.hexdigest()[:16],
         notes=tuple(notes),
     )
+    if check:
+        check_parts(made)
+    return made
+
+
+def check_parts(data: MarketData) -> None:
+    """Every symbol needs its own bars in every part of the one split.
+
+    Raises:
+        DataError: one has too few.
+    """
+    for each in data.symbols:
+        _check_parts(each, data.split, data.description.partition(":")[0])
+
+
+def _since(series: BarSeries | TickSeries, since_ns: int) -> BarSeries | TickSeries:
+    ts_ns = series.ts_open_ns if isinstance(series, BarSeries) else series.ts_ns
+    return series.slice(int(np.searchsorted(ts_ns, since_ns)), len(series))
 
 
 def words(note: Note, path: Path) -> str:
@@ -203,7 +229,6 @@ def _split(bars: BarSeries, train_pct: int, calibrate_pct: int, source: str) -> 
 
 
 def _check_parts(data: SymbolData, split: Split, source: str) -> None:
-    """Every symbol needs its own bars in every part of the one split."""
     needed = (
         ("learn from", len(data.train(split)), SMALLEST_TRAIN_BARS),
         ("calibrate on", len(data.calibrate(split)), SMALLEST_TRADE_BARS),

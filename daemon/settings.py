@@ -3,7 +3,9 @@
 One list in one file, though past 400 lines: who looks for a setting looks here.
 """
 
+import itertools
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,6 +18,7 @@ from adapters.notify.channels.log import Settings as LogSettings
 from adapters.notify.channels.slack import Settings as SlackSettings
 from adapters.notify.channels.telegram import Settings as TelegramSettings
 from adapters.notify.channels.webhook import Settings as WebhookSettings
+from bus.calendar import to_ns
 from bus.errors import ConfigError, DataError
 from bus.values import Instrument, default_instrument
 from models.defaults import ARCHITECTURES
@@ -79,6 +82,10 @@ class DataSection(Section, frozen=True, kw_only=True):
         train_pct: the first part, on which models learn.
         calibrate_pct: the next part, which measures their intervals.
         trade_pct: the last part, which is traded. The three add up to 100.
+        since: prices before this day are left out, as if there were none; empty = from the first.
+        learn_until: the day on which learning ends, in place of `train_pct`: ``2021-01-01``, or a moment such as
+            ``2021-01-01T21:00``; UTC. What is learnt from opened before it.
+        calibrate_until: likewise the end of calibration, from which on prices are traded.
     """
 
     path: str = ""
@@ -88,9 +95,12 @@ class DataSection(Section, frozen=True, kw_only=True):
     train_pct: Annotated[int, Meta(ge=1, le=98)] = 60
     calibrate_pct: Annotated[int, Meta(ge=1, le=98)] = 20
     trade_pct: Annotated[int, Meta(ge=1, le=98)] = 20
+    since: str = ""
+    learn_until: str = ""
+    calibrate_until: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a clock that nobody keeps, and parts that are not the whole."""
+        """Refuse a clock that nobody keeps, parts that are not the whole, and ends out of order."""
         if self.clock:
             try:
                 check_clock(self.clock)
@@ -99,6 +109,36 @@ class DataSection(Section, frozen=True, kw_only=True):
         total = self.train_pct + self.calibrate_pct + self.trade_pct
         if total != 100:
             raise ValueError(f"train_pct + calibrate_pct + trade_pct = {total}; they must add up to 100")
+        if bool(self.learn_until) != bool(self.calibrate_until):
+            raise ValueError("learn_until and calibrate_until go together; write both, or neither")
+        moments = [(name, self.moment_ns(name)) for name in ("since", "learn_until", "calibrate_until")]
+        given = [(name, ts_ns) for name, ts_ns in moments if ts_ns is not None]
+        for (earlier, first_ns), (later, next_ns) in itertools.pairwise(given):
+            if first_ns >= next_ns:
+                raise ValueError(f"{later} = {getattr(self, later)!r}; it must come after {earlier}")
+
+    def moment_ns(self, name: str) -> int | None:
+        """A moment that is set by its field's name, in UTC nanoseconds; None where it is not set.
+
+        Raises:
+            ValueError: it is no day and no moment.
+        """
+        text: str = getattr(self, name)
+        if not text:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(
+                f"{name} = {text!r} is no day; write one such as 2021-01-01, or 2021-01-01T21:00, in UTC"
+            ) from None
+        return to_ns(moment.replace(tzinfo=moment.tzinfo or UTC))
+
+    @property
+    def ends_ns(self) -> tuple[int, int] | None:
+        """Where learning and calibration end, where that is set by date."""
+        learn_ns, calibrate_ns = self.moment_ns("learn_until"), self.moment_ns("calibrate_until")
+        return None if learn_ns is None or calibrate_ns is None else (learn_ns, calibrate_ns)
 
 
 class SpreadSection(Section, frozen=True, kw_only=True):

@@ -191,7 +191,7 @@ def plans_of(config: Config, data: MarketData) -> "dict[str, list[Choice]]":
 
 
 def train_in_a_run(
-    state: State, config: Config, data: MarketData, run: TrainingRun, *, console: Console, quiet: bool, stage: bool
+    state: State, config: Config, data: MarketData, run: TrainingRun, *, show: OnProgress, stage: bool
 ) -> list[Release]:
     """`train` with a run's folder and a live line of figures; the page is written however it ends.
 
@@ -201,13 +201,12 @@ def train_in_a_run(
     """
     with run.held(config):
         try:
-            with progress_bar("training", console, hidden=quiet) as shown:
-                live = Live(shown)
-                run.hears = live.told
-                releases = train(
-                    state, config, data, seed=config.models.seed, on_progress=live.progress, stage=stage, run=run
-                )
-            run.finish()
+            live = Live(show)
+            run.hears = live.told
+            releases = train(
+                state, config, data, seed=config.models.seed, on_progress=live.progress, stage=stage, run=run
+            )
+            run.finish(releases)
         except BaseException as error:
             run.note(f"ended: {error or type(error).__name__}")
             raise
@@ -273,14 +272,14 @@ def train_with_bar(
         return train(state, config, data, seed=seed, stage=stage, on_progress=told)
 
 
-def _stop(_signal: int, _frame: object) -> None:
+def leave(_signal: int, _frame: object) -> None:
     """Leave at once, restoring the terminal. Not with KeyboardInterrupt: scikit-learn would go on and publish."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(STOPPED)
 
 
 def _main() -> int:
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, leave)
     folder, seed, show = sys.argv[1:4]
     console = Console(stderr=True)
     try:

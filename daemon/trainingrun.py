@@ -9,7 +9,10 @@
         checkpoints/      one folder a symbol and network (`models.train.engine.checkpoint`)
         control.json      what an operator wants; consumed
         report.html       the run at a glance, written when it ends however it ends
+        published.json    the releases that it published
         finished          present when everything was published
+
+Several symbols have a run each, named after the run they belong to (0001-EURUSD); see `daemon.trainingqueue`.
 
 Theory of operation. A run belongs to one process, which holds its lock. Signals and the control file become wishes,
 which the engine hears between two steps: SIGTERM and Ctrl-C stop and save, SIGUSR1 saves, SIGUSR2 pauses and goes on.
@@ -22,7 +25,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,6 +38,7 @@ from daemon.config import Config
 from daemon.state import is_locked, write_durably
 from daemon.tensorboard import EventFile
 from models.learning import Command
+from models.registry import Release
 from models.revision import revision
 
 _LOOK_EVERY_S = 0.1
@@ -106,11 +110,27 @@ class TrainingRun:
                 self._board.close()
             os.close(lock)
 
-    def finish(self) -> None:
-        """Everything was published."""
+    def finish(self, releases: Sequence[Release] = ()) -> None:
+        """Everything was published: these."""
         if self.writes:
+            write_durably(self.folder / "published.json", msgspec.json.encode(releases))
             write_durably(self.folder / "finished", b"")
             self.note("finished")
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was published."""
+        return (self.folder / "finished").exists()
+
+    def published(self) -> tuple[Release, ...]:
+        """What a finished run has published; empty where that is not on record."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode((self.folder / "published.json").read_bytes(), type=tuple[Release, ...])
+        return ()
+
+    def part(self, name: str) -> "TrainingRun":
+        """The run of one part of this one, which has a folder beside it."""
+        return TrainingRun(self.folder.with_name(f"{self.name}-{name}"))
 
     def note(self, line: str) -> None:
         """One line for the log."""
@@ -207,7 +227,7 @@ class TrainingRun:
     # --- beginning -------------------------------------------------------------------------------------------------
 
     def _begin(self, config: Config) -> None:
-        if (self.folder / "finished").exists():
+        if self.finished:
             raise ConfigError(f"training run {self.name} is finished; give another --run")
         settings = msgspec.json.encode(lasting(config))
         path = self.folder / "config.json"
@@ -225,6 +245,7 @@ class TrainingRun:
         told = {
             "revision": msgspec.to_builtins(revision()),
             "started": f"{to_datetime(time.time_ns()):%Y-%m-%d %H:%M:%S}",
+            "visible CUDA devices": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
         }
         write_durably(self.folder / "environment.json", msgspec.json.encode(told))
 
@@ -299,7 +320,7 @@ def choose(folder: Path, config: Config, name: str | None, *, new: bool, rank: i
         last = TrainingRun(folder / f"{numbers[-1]:04d}")
         with contextlib.suppress(OSError):
             same = (last.folder / "config.json").read_bytes() == msgspec.json.encode(lasting(config))
-            if same and not (last.folder / "finished").exists():
+            if same and not last.finished:
                 return last
     return TrainingRun(folder / f"{numbers[-1] + 1 if numbers else 1:04d}")
 

@@ -3,13 +3,20 @@
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from daemon.commands.common import Settings, console_for, emit, with_settings
+from daemon.config import Config
+from daemon.progress import progress_bar
+from daemon.state import State
 from models.learning import COMMANDS, Command, TrainingStopped
+
+if TYPE_CHECKING:
+    from daemon.marketdata import MarketData
+    from daemon.trainingrun import TrainingRun
 
 _STOPPED = 130
 
@@ -21,6 +28,10 @@ _STOPPED = 130
 @click.option(
     "--symbol", "symbols", multiple=True, metavar="PAIR", help="Only this symbol; may be given several times."
 )
+@click.option("--symbols", "listed", metavar="PAIR,PAIR", help="The same, several at once.")
+@click.option("--since", metavar="DAY", help="Leave out prices before this day, for instance 2016-01-01.")
+@click.option("--learn-until", metavar="DAY", help="Where learning ends, in place of data.train_pct.")
+@click.option("--calibrate-until", metavar="DAY", help="Where calibration ends, likewise.")
 @click.option("--clock", metavar="ZONE", help="Clock of the data's timestamps.")
 @click.option("--seed", type=int, help="Equal seeds give equal models.")
 @click.option(
@@ -37,6 +48,12 @@ _STOPPED = 130
     help="How the networks of PyTorch are trained.  [default: training.strategy]",
 )
 @click.option("--dry-run", is_flag=True, help="Tell the plan, every choice with its reason, and stop there.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Symbols that are trained at the same time.  [default: one on each GPU; one where there is none]",
+)
 @click.option("--run", "run_name", metavar="NAME", help="The training run to begin or continue.")
 @click.option("--if-drifted", is_flag=True, help="Only where the last run's journal says that a model drifted.")
 @click.option(
@@ -53,12 +70,17 @@ def train(
     *,
     path: Path | None,
     symbols: tuple[str, ...],
+    listed: str | None,
+    since: str | None,
+    learn_until: str | None,
+    calibrate_until: str | None,
     clock: str | None,
     seed: int | None,
     architectures: tuple[str, ...],
     stage: bool,
     strategy: str | None,
     dry_run: bool,
+    parallel: int | None,
     run_name: str | None,
     if_drifted: bool,
     older_than_d: int,
@@ -75,9 +97,14 @@ def train(
     overrules it. Ctrl-C and SIGTERM save and stop, SIGUSR1 saves, SIGUSR2 pauses and goes on; the same command
     continues a run that was not finished. Under torchrun several processes train together; name the run with --run.
 
+    Several symbols are trained each in a process and a run of its own, one after another, or one on each GPU. One that
+    fails leaves the others as they are; a table says what became of each, and the exit status whether all were
+    published. The same command trains those that were not.
+
     \b
     Examples:
       plimsoll train --data hours --symbol EURUSD
+      plimsoll train --symbols EURUSD,GBPUSD --learn-until 2021-01-01 --calibrate-until 2022-01-01
       plimsoll train --model tcn --model gru --strategy accurate --dry-run
       torchrun --nproc-per-node 2 .venv/bin/plimsoll train --model tcn --run nightly
       plimsoll train --stage --if-drifted --older-than-d 30
@@ -86,10 +113,15 @@ def train(
     if click.get_current_context().invoked_subcommand is not None:
         return 0
     from daemon.app import load_data
+    from daemon.marketdata import check_parts
 
+    named = (*symbols, *(name for name in (listed or "").split(",") if name.strip()))
     loaded = settings.load(
         data__path=None if path is None else str(path.resolve()),
-        data__symbols=tuple(symbol.upper() for symbol in symbols),
+        data__symbols=tuple(dict.fromkeys(name.strip().upper() for name in named)),
+        data__since=since,
+        data__learn_until=learn_until,
+        data__calibrate_until=calibrate_until,
         data__clock=clock,
         models__seed=seed,
         models__architectures=architectures,
@@ -97,31 +129,77 @@ def train(
     )
     if if_drifted and not _reasons(settings, loaded, older_than_d):
         return 0
-    data = load_data(loaded)
+    data = load_data(loaded, check=False)
+    rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    several = len(data.symbols) > 1 and world == 1
+    if dry_run or not several:
+        check_parts(data)
     if dry_run:
         return _plan(settings, loaded, data)
-    from daemon.training import train_in_a_run
+    from daemon.trainingqueue import settled
     from daemon.trainingrun import choose
 
     where = settings.open_state()
     where.create()
-    rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    if several:
+        loaded = settled(loaded, data)
     run = choose(where.folder / "training", loaded, run_name, new=new, rank=rank, world=world)
+    if several:
+        return _train_several(settings, where, loaded, run, parallel or 0, stage=stage)
+    return _train_one(settings, where, loaded, data, run, stage=stage, writes=rank == 0)
+
+
+def _train_one(
+    settings: Settings,
+    state: State,
+    config: Config,
+    data: "MarketData",
+    run: "TrainingRun",
+    *,
+    stage: bool,
+    writes: bool,
+) -> int:
+    """Train within this process."""
+    from daemon.training import train_in_a_run
+
+    console, quiet = console_for(stderr=True), settings.as_json or not writes
     try:
-        releases = train_in_a_run(
-            where, loaded, data, run, console=console_for(stderr=True), quiet=settings.as_json or rank > 0, stage=stage
-        )
+        with progress_bar("training", console, hidden=quiet) as shown:
+            releases = train_in_a_run(state, config, data, run, show=shown, stage=stage)
     except TrainingStopped as stopped:
         click.echo(f"stopped: {stopped}", err=True)
         return _STOPPED
-    if settings.as_json and rank == 0:
+    if settings.as_json and writes:
         emit({"releases": releases, "run": run.name, "report": str(run.folder / "report.html")})
-    elif rank == 0:
+    elif writes:
         for release in releases:
             word = "is staged" if stage and release.number > 1 else "trades"
             click.echo(f"published {', '.join(release.models)}; {release.active} {word}")
         click.echo(f"training run {run.name}: {run.folder / 'report.html'}")
     return 0
+
+
+def _train_several(
+    settings: Settings, state: State, config: Config, run: "TrainingRun", parallel: int, *, stage: bool
+) -> int:
+    """Train each symbol in a process of its own, and say what became of each."""
+    from daemon.trainingqueue import devices_for, exit_status, places, table, train_symbols
+
+    where = places(devices_for(config), parallel)
+    console = console_for(stderr=True)
+    if not settings.as_json:
+        on = ", ".join(str(place) for place in dict.fromkeys(where))
+        count = len(config.data.symbols)
+        console.print(f"{count} symbols, {len(where)} at a time on {on}", markup=False, highlight=False)
+    with progress_bar("training", console, hidden=settings.as_json) as shown:
+        outcomes = train_symbols(state, config, run, where, show=shown, stage=stage)
+    if settings.as_json:
+        releases = [release for each in outcomes for release in each.releases]
+        emit({"releases": releases, "run": run.name, "report": str(run.folder / "report.html"), "symbols": outcomes})
+    else:
+        click.echo(table(outcomes))
+        click.echo(f"training run {run.name}: {run.folder / 'report.html'}")
+    return exit_status(outcomes)
 
 
 def _reasons(settings: Settings, config: Any, older_than_d: int) -> bool:

@@ -99,6 +99,19 @@ def test_a_file_in_the_working_directory_is_found(monkeypatch, tmp_path):
         ("[account]\ncurrency = 'usd'", 'account.currency = "usd": expected str matching regex'),
         ("[account]\nbalance = 0", "account.balance = 0: expected int >= 1"),
         ("[data]\ntrain_pct = 70", "data.train_pct + calibrate_pct + trade_pct = 110; they must add up to 100"),
+        (
+            "[data]\nlearn_until = '2021-01-01'",
+            "data.learn_until and calibrate_until go together; write both",
+        ),
+        ("[data]\nsince = 'may'", "data.since = 'may' is no day; write one such as 2021-01-01"),
+        (
+            "[data]\nlearn_until = '2021-01-01'\ncalibrate_until = '2021-01-01T00:00+02:00'",
+            "data.calibrate_until = '2021-01-01T00:00+02:00'; it must come after learn_until",
+        ),
+        (
+            "[data]\nsince = '2022-01-01'\nlearn_until = '2021-01-01'\ncalibrate_until = '2023-01-01'",
+            "data.learn_until = '2021-01-01'; it must come after since",
+        ),
         ("[forecast]\nlevels = [0.2, 0.9]", "forecast.levels = [0.2, 0.9]; write each once, the widest first"),
         ("[forecast]\nlevels = [nan]", "forecast.levels = [nan]: not a finite number"),
         ("[forecast]\nlevels = [1.5]", "forecast.levels = [1.5]: expected float < 1.0 at element [0]"),

@@ -60,6 +60,14 @@ def look(learning: Learning, local_rank: int = 0) -> tuple[torch.device, Device]
     )
 
 
+def cuda_devices() -> tuple[str, ...]:
+    """How each CUDA device is called in CUDA_VISIBLE_DEVICES; empty where there is none. Uses none of them."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in named.split(",")] if named else [str(index) for index in range(count)]
+    return tuple(names[:count])
+
+
 @contextmanager
 def set_up(choices: Choices, device: torch.device) -> Generator[None]:
     """Flags of the whole process as decided, until the end of the block."""
