@@ -928,6 +928,86 @@ class NewsScheduled(Message, frozen=True, kw_only=True):
     ts_init_ns: int
 
 
+# --- training --------------------------------------------------------------------------------------------------
+
+
+class TrainingStarted(Message, frozen=True, kw_only=True):
+    """Models of a symbol are being trained. Produced by the daemon's trainer, a process of its own.
+
+    It and the four below travel on a bus where the configuration names one, and enter no journal and no core. `run` is
+    the training run's name, `models` the architectures, `bars` how many are learnt from, the first and last of which
+    opened at `first_ts_ns` and `last_ts_ns`.
+    """
+
+    run: str
+    symbol: str
+    models: tuple[str, ...]
+    bars: int
+    first_ts_ns: int
+    last_ts_ns: int
+    ts_init_ns: int
+
+
+class TrainingProgressed(Message, frozen=True, kw_only=True):
+    """How far a training is. Produced by the daemon's trainer; the newest a model, left out while the bus is behind.
+
+    `share_ppm` is what is done of the run, in millionths. The rest is told by networks of PyTorch alone: epochs done
+    and at most made, steps, losses (None = not known yet), the learning rate, rows a second, and seconds left.
+    """
+
+    run: str
+    symbol: str
+    model: str
+    share_ppm: int
+    ts_init_ns: int
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    rate: float = 0.0
+    samples_per_s: float = 0.0
+    left_s: float | None = None
+
+
+class TrainingSaved(Message, frozen=True, kw_only=True):
+    """A checkpoint was written, after `step` steps. Produced by the daemon's trainer, and lossy like progress."""
+
+    run: str
+    symbol: str
+    model: str
+    step: int
+    ts_init_ns: int
+
+
+class TrainingEnded(Message, frozen=True, kw_only=True):
+    """A training run is over for this process. Produced by the daemon's trainer.
+
+    `outcome` is ``finished``, ``stopped`` (the same command goes on) or ``failed``, and `reason` says why.
+    """
+
+    run: str
+    outcome: str
+    reason: str
+    ts_init_ns: int
+
+
+class ModelsPublished(Message, frozen=True, kw_only=True):
+    """A release lies in the registry. Produced by the daemon's trainer, again and again until the bus has it.
+
+    News and no order: a daemon that hears it looks at its own registry at once, which it does now and then anyway, and
+    admits or refuses by what it finds there. `active` is the model that the release puts forward.
+    """
+
+    run: str
+    symbol: str
+    period_ns: int
+    release: int
+    models: tuple[str, ...]
+    active: str
+    ts_init_ns: int
+
+
 AnyMessage = (
     Quote
     | Bar
@@ -979,6 +1059,11 @@ AnyMessage = (
     | AlertRaised
     | AlertCleared
     | NewsScheduled
+    | TrainingStarted
+    | TrainingProgressed
+    | TrainingSaved
+    | TrainingEnded
+    | ModelsPublished
 )
 """The tagged union that the codec encodes and decodes."""
 

@@ -77,6 +77,10 @@ _TABLE: dict[str, tuple[Lane, tuple[type[AnyMessage], ...]]] = {
         ),
     ),
     "alert": (Lane.FACTS, (m.AlertRaised, m.AlertCleared)),
+    "training": (
+        Lane.FACTS,
+        (m.TrainingStarted, m.TrainingProgressed, m.TrainingSaved, m.TrainingEnded, m.ModelsPublished),
+    ),
 }
 
 TOPICS = tuple(_TABLE)

@@ -32,6 +32,7 @@ from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
 from daemon.swap import Swaps
 from daemon.swaprecord import members_of, opening_admissions, serving
 from daemon.training import find_models
+from daemon.trainingnews import TrainingNews, hearing
 from models.artifact import Artifact
 from models.client import admissions
 from models.registry import Registry
@@ -123,7 +124,8 @@ async def run_paper(config: Config, options: PaperOptions, state: State, console
             surrounded = surroundings(
                 config, shell, status, state, console, look=options.look, swaps=swaps, told=halted
             )
-            result = await run_to_its_end(shell, opening, run, surrounded, began_s)
+            async with hearing(inference.bus, TrainingNews(registry, swaps, data.period_ns, note), status):
+                result = await run_to_its_end(shell, opening, run, surrounded, began_s)
     if result.reason == "end of data":
         run.finish()
     return result

@@ -45,6 +45,7 @@ from daemon.surroundings import Look, RunResult, run_to_its_end, surroundings
 from daemon.swap import Swaps
 from daemon.swaprecord import members_of, serving
 from daemon.takeup import take_up
+from daemon.trainingnews import TrainingNews, hearing
 from models.admission import Budget, Situation, examine_all
 from models.client import admissions, choosing
 from models.registry import Loaded, Registry
@@ -148,8 +149,10 @@ async def run_live(config: Config, mode: Mode, *, new: bool, look: Look, state: 
                 told = [msgspec.structs.replace(each, ts_init_ns=clock.now_ns()) for each in told]
                 asyncio.get_running_loop().set_exception_handler(shell.failed)
                 surrounded = surroundings(config, shell, status, state, console, look=look, swaps=swaps, told=halted)
+                news = TrainingNews(registry, swaps, period_ns, note)
                 with _watched(shell, state, clock, config.risk.loss_halt_level):
-                    return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
+                    async with hearing(inference.bus, news, status):
+                        return await run_to_its_end(shell, [*opening, *told], run, surrounded, began_s)
 
 
 @contextlib.contextmanager

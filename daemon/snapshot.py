@@ -163,6 +163,26 @@ class InferenceView(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceView | None = None
 
 
+class TrainingView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a training is, as the bus told it; `state` is ``trains``, ``finished``, ``stopped`` or ``failed``.
+
+    `share` is what is done of its run; epochs and losses are told by networks of PyTorch alone.
+    """
+
+    run: str
+    symbol: str
+    state: str
+    at_ns: int
+    model: str = ""
+    share: float = 0.0
+    epoch: int = 0
+    epochs: int = 0
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    samples_per_s: float = 0.0
+    left_s: float | None = None
+
+
 class PairView(msgspec.Struct, frozen=True):
     """Two symbols with positions, and their correlation."""
 
@@ -207,7 +227,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     `pace` is measured, in seconds of market time a second; `pace_wanted` was asked for; `left_s` None = unknown.
     `gates` are those on models that are not open, with what they let through (`daemon.gateboard`).
     `depth` is by symbol, of those whose depth is asked for; `margin` None = no broker, or a price is not known yet;
-    `inference` None = whoever serves the bus forecasts; `portfolio` None = no limit of the book as a whole is on.
+    `inference` None = whoever serves the bus forecasts; `portfolio` None = no limit of the book as a whole is on;
+    `trainings` are those that a bus tells of.
     """
 
     run_id: str
@@ -235,6 +256,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     margin: MarginView | None
     inference: InferenceView | None
     portfolio: PortfolioView | None
+    trainings: tuple[TrainingView, ...]
     counts: Counts
     progress: float
     pace: float

@@ -34,6 +34,7 @@ from daemon.snapshot import (
     Snapshot,
     Tally,
     ThinnedLine,
+    TrainingView,
     forecast_view,
     model_words,
     open_position,
@@ -76,6 +77,7 @@ class Status:
         self.margin: Callable[[], MarginView | None] = lambda: None
         self.inference: Callable[[], InferenceView | None] = lambda: None
         self.portfolio: Callable[[], PortfolioView | None] = lambda: None
+        self.trainings: Callable[[], tuple[TrainingView, ...]] = tuple
         self._total, self._pace, self._run = progress_total, pace, run
         self._instruments: tuple[Instrument, ...] = ()
         self._by_symbol: dict[str, Instrument] = {}
@@ -424,6 +426,7 @@ class Status:
             margin=self.margin(),
             inference=self.inference(),
             portfolio=self.portfolio(),
+            trainings=self.trainings(),
             counts=msgspec.structs.replace(self.counts),
             progress=progress,
             pace=pace,

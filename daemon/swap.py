@@ -108,6 +108,7 @@ class Swaps:
         self._refused: deque[ModelRefused] = deque(maxlen=REFUSALS_TOLD)
         self._changed = True
         self._next = 0.0
+        self._hurried = False
         self._handlers: dict[type[AnyMessage], Callable[[Any], None]] = {
             ModelAdmitted: self._on_admitted,
             ModelRefused: self._refused.append,
@@ -133,9 +134,10 @@ class Swaps:
             except OSError as error:
                 self._note(f"models: {error}")
         now = time.monotonic()
-        if now < self._next or self._looking is not None or self._engine.recovering:
+        due = now >= self._next or self._hurried
+        if not due or self._looking is not None or self._engine.recovering:
             return
-        self._next = now + POLL_S
+        self._next, self._hurried = now + POLL_S, False
         # the run's own models are still to be told where nobody is in force yet, and are no news
         symbols = [symbol for symbol, each in self._engine.core.successions.items() if each.in_force]
         self._looking = self._lookout.submit(self._look, symbols)
@@ -159,6 +161,10 @@ class Swaps:
             self._changed = False
             told = msgspec.json.encode(self.told())
             self._do(lambda: write_durably(self._state.models_told, told), lambda _: None)
+
+    def hurry(self) -> None:
+        """Somebody says that there is a new release: look at the next poll. One that is under way may be too early."""
+        self._hurried = True
 
     @property
     def busy(self) -> bool:

@@ -7,6 +7,7 @@ Run as ``python -m daemon.training STATE SEED`` with the configuration as JSON o
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,17 +18,21 @@ from rich.console import Console
 
 from bus.calendar import to_datetime
 from bus.errors import ModelError, TradingError
+from bus.messages import ModelsPublished, TrainingEnded, TrainingStarted
+from bus.series import BarSeries
 from bus.values import NS_PER_MS
 from daemon import children
 from daemon.config import Config
 from daemon.marketdata import MarketData, SymbolData
 from daemon.progress import progress_bar
+from daemon.settings import BusSection
 from daemon.state import State
+from daemon.trainingbus import Progress, telling
 from daemon.trainingreport import write_report
 from daemon.trainingrun import TrainingRun
 from models.admission import Budget, Situation, examine_all
 from models.client import choosing
-from models.learning import UNATTENDED
+from models.learning import UNATTENDED, TrainingStopped
 from models.registry import Loaded, Registry, Release
 
 if TYPE_CHECKING:
@@ -155,8 +160,11 @@ def train(
             if on_progress is not None:
                 on_progress(f"{name}: {label}", (index + share) / len(data.symbols))
 
+        bars = symbol.train(data.split)
+        if run is not None:
+            run.says(_started(run.name, config, bars))
         fitted = fit_defaults(
-            symbol.train(data.split),
+            bars,
             symbol.calibrate(data.split),
             horizons=config.forecast.horizons,
             seed=seed,
@@ -168,7 +176,23 @@ def train(
         )
         if run is None or run.writes:
             releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active, stage=stage))
+            if run is not None:
+                run.says(_published(run.name, bars, releases[-1]))
     return releases
+
+
+def _started(run: str, config: Config, bars: BarSeries) -> TrainingStarted:
+    return TrainingStarted(
+        run=run, symbol=bars.symbol, models=config.models.architectures, bars=len(bars),
+        first_ts_ns=int(bars.ts_open_ns[0]), last_ts_ns=int(bars.ts_open_ns[-1]), ts_init_ns=time.time_ns(),
+    )  # fmt: skip
+
+
+def _published(run: str, bars: BarSeries, release: Release) -> ModelsPublished:
+    return ModelsPublished(
+        run=run, symbol=bars.symbol, period_ns=bars.period_ns, release=release.number, models=release.models,
+        active=release.active, ts_init_ns=time.time_ns(),
+    )  # fmt: skip
 
 
 def plans_of(config: Config, data: MarketData) -> "dict[str, list[Choice]]":
@@ -199,18 +223,30 @@ def train_in_a_run(
         ConfigError: the run belongs to another process, or was begun with other settings.
         TrainingStopped: it was asked to stop; the same command continues it.
     """
-    with run.held(config):
+    with run.held(config), telling(config.bus if run.writes else BusSection(), run.note) as tell:
+        live, told = Live(show), Progress(run.name, tell)
+        run.says = tell
+        outcome, reason = "finished", ""
+
+        def hear(record: Mapping[str, Any]) -> None:
+            live.told(record)
+            told.record(record)
+
+        def progress(label: str, share: float) -> None:
+            live.progress(label, share)
+            told.stage(label, share)
+
+        run.hears = hear
         try:
-            live = Live(show)
-            run.hears = live.told
-            releases = train(
-                state, config, data, seed=config.models.seed, on_progress=live.progress, stage=stage, run=run
-            )
+            releases = train(state, config, data, seed=config.models.seed, on_progress=progress, stage=stage, run=run)
             run.finish(releases)
         except BaseException as error:
-            run.note(f"ended: {error or type(error).__name__}")
+            outcome = "stopped" if isinstance(error, TrainingStopped | SystemExit | KeyboardInterrupt) else "failed"
+            reason = str(error) or type(error).__name__
+            run.note(f"ended: {reason}")
             raise
         finally:
+            tell(TrainingEnded(run=run.name, outcome=outcome, reason=reason, ts_init_ns=time.time_ns()))
             if run.writes:
                 write_report(run.folder)
     return releases

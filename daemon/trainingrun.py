@@ -34,6 +34,7 @@ import msgspec
 
 from bus.calendar import to_datetime
 from bus.errors import ConfigError
+from bus.messages import AnyMessage
 from daemon.config import Config
 from daemon.state import is_locked, write_durably
 from daemon.tensorboard import EventFile
@@ -62,12 +63,14 @@ class TrainingRun:
 
     Attributes:
         hears: told every record, for a display; may be replaced.
+        says: takes what a bus is to be told; may be replaced.
         writes: as it was given.
     """
 
     def __init__(self, folder: Path, *, writes: bool = True) -> None:
         self.folder = folder
         self.hears: Callable[[Mapping[str, Any]], None] = lambda _record: None
+        self.says: Callable[[AnyMessage], None] = lambda _message: None
         self.writes = writes
         self._wishes: list[Command] = []
         self._listening = False

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bus import messages as m
 from bus.errors import ConfigError
-from daemon.snapshot import DepthView, DeviceView, InferenceView, MarginView
+from daemon.snapshot import DepthView, DeviceView, InferenceView, MarginView, TrainingView
 from daemon.status import Status
 from daemon.web import server as module
 from daemon.web import start
@@ -73,6 +73,14 @@ def test_who_forecasts_is_shown_with_how_it_is():
     status.inference = lambda: InferenceView(worker="process", state="up", answered=7, missed={"late": 1}, stood_in=2)
     told = json.loads(get("/api/status", status)[2])["inference"]
     assert (told["worker"], told["answered"], told["missed"], told["stood_in"]) == ("process", 7, {"late": 1}, 2)
+
+
+def test_trainings_that_a_bus_tells_of_are_shown():
+    assert json.loads(get("/api/status")[2])["trainings"] == []
+    status = folded()
+    status.trainings = lambda: (TrainingView(run="0001", symbol="EURUSD", state="trains", at_ns=1, share=0.5),)
+    (told,) = json.loads(get("/api/status", status)[2])["trainings"]
+    assert (told["run"], told["symbol"], told["share"], told["train_loss"]) == ("0001", "EURUSD", 0.5, None)
 
 
 def with_device():
