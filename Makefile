@@ -12,7 +12,7 @@ UVENV := .uv
 UV := $(shell command -v uv 2>/dev/null || echo $(UVENV)/bin/uv)
 PYTHON ?= python3.11
 # What `make torch` installs. By pip, which takes a build for the processor alone where the index offers one.
-TORCH ?= torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2
+TORCH ?= torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2 nvidia-ml-py==13.615.71
 # The machine's own certificates, for networks that have an authority of their own.
 export UV_SYSTEM_CERTS ?= true
 # The tests start hundreds of processes; without compiled files each would compile every package anew.
