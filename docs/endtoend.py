@@ -2,6 +2,7 @@
 
 python docs/endtoend.py train DATA FOLDER STEP...   publish by `plimsoll train`: 2016-2020 learnt from, 2021 calibrated
 python docs/endtoend.py figures DATA FOLDER         measure what is published there on 2022, one JSON line a model
+python docs/endtoend.py day DATA FOLDER             publish under a running paper day, until it is promoted by rule
 python docs/endtoend.py tables FOLDER               the tables
 
 DATA is a folder of hourly bid and ask bars. STEP is one of `STEPS`. Everything goes on where it was interrupted:
@@ -10,6 +11,7 @@ symbols that are published are not trained again, models that are measured are n
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -34,10 +36,26 @@ from models.validate.tracks import DECIDING_PPM, LEVELS_PPM, History, follow
 from models.validate.trading import TradingRow, costs_of, deflated, trading_rows
 from models.validate.walkforward import part_of
 from models.validate.windows import Fold
+from tests.harness.liveday import under_a_running_day
 
 PAIRS = ("AUDJPY", "AUDUSD", "EURGBP", "EURJPY", "EURUSD", "GBPJPY", "GBPUSD", "NZDUSD", "USDCAD", "USDJPY")
 SINCE, LEARN_UNTIL, CALIBRATE_UNTIL = "2016-01-07", "2021-01-01", "2022-01-01"
 HORIZONS, BARS, LEVEL_PPM, BLOCK = ("1h", "4h", "1d"), (1, 4, 24), 900_000, 250
+
+DAY = """
+[data]
+path = "{data}"
+symbols = ["EURUSD"]
+since = "{since}"
+learn_until = "{learnt}"
+calibrate_until = "{calibrated}"
+[swap]
+promote = "rule"
+[store]
+enabled = false
+[report]
+enabled = false
+"""
 
 TABULAR = ("ridge", "lasso", "elastic_net", "random_forest", "gradient_boosting", "mlp")
 STEPS = {
@@ -88,6 +106,21 @@ def figures(data, folder):
                 os.fsync(file.fileno())
             gain = " ".join(f"{each['gain']:+.2f} ({each['error']:.2f})" for each in found["crps"])
             print(f"{pointer.symbol} {artifact.manifest.name}: CRPS gained {gain} %", flush=True)
+
+
+def day(data, folder):
+    """EURUSD of 2022 traded by the model of a year ago, while a new one is trained, published, tried and promoted."""
+    settings = folder / "day.toml"
+    settings.write_text(DAY.format(data=data, since=SINCE, learnt=LEARN_UNTIL, calibrated=CALIBRATE_UNTIL))
+    shutil.rmtree(folder / "day", ignore_errors=True)
+    found = under_a_running_day(
+        settings, folder / "day", pace="18000x", decided=200, within_s=1500,
+        older=("--model", "ridge", "--learn-until", "2020-01-01", "--calibrate-until", LEARN_UNTIL),
+        newer=("--model", "ridge", "--model", "gradient_boosting"),
+    )  # fmt: skip
+    (folder / "day.json").write_text(json.dumps(found, indent=1))
+    for name, value in found.items():
+        print(f"| {name.replace('_', ' ')} | {value} |")
 
 
 def read(path):
@@ -227,22 +260,30 @@ def middle(skills):
 
 
 def money(rows, worth):
-    print("| | model, rule | signals | net %/y | earned | Sharpe after costs, least to most | most DSR |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| | model | interval rule: signals | net %/y | earned | Sharpe after costs, least to most ", end="")
+    print("| sign rule: net %/y | earned | Sharpe after costs, least to most | most DSR of both |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for (horizon, model), each in ordered(rows):
-        for rule in ("interval", "sign"):
-            traded = [worth[key] for skill, _, _ in each if (key := (skill["symbol"], model, horizon, rule)) in worth]
-            if not traded:
-                continue
-            ratios = [one.sharpe for one in traded if one.sharpe is not None]
-            most = f"{max(one.dsr for one in traded if one.dsr is not None):.3f}" if ratios else "-"
-            told = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "-"
-            print(
-                f"| {horizon} | {model}, {rule} | {100 * np.mean([one.signals for one in traded]):.1f} % "
-                f"| {np.mean([one.net for one in traded]):+.2f} "
-                f"| {sum(one.net > 0 for one in traded)} of {len(traded)} | {told} | {most} |"
-            )
+        traded = {
+            rule: [worth[key] for skill, _, _ in each if (key := (skill["symbol"], model, horizon, rule)) in worth]
+            for rule in ("interval", "sign")
+        }
+        if not traded["sign"]:
+            continue
+        most = [one.dsr for ones in traded.values() for one in ones if one.dsr is not None]
+        signals = f"{100 * np.mean([one.signals for one in traded['interval']]):.1f} %"
+        print(
+            f"| {horizon} | {model} | {signals} | {' | '.join(earned(ones) for ones in traded.values())} "
+            f"| {f'{max(most):.3f}' if most else '-'} |"
+        )
     print()
+
+
+def earned(traded):
+    ratios = [one.sharpe for one in traded if one.sharpe is not None]
+    told = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "-"
+    won = sum(one.net > 0 for one in traded)
+    return f"{np.mean([one.net for one in traded]):+.2f} | {won} of {len(traded)} | {told}"
 
 
 def in_force(rows, worth):
@@ -293,6 +334,8 @@ if __name__ == "__main__":
         train(Path(given[0]).resolve(), Path(given[1]).resolve(), given[2:])
     elif what == "figures" and len(given) == 2:
         figures(Path(given[0]).resolve(), Path(given[1]).resolve())
+    elif what == "day" and len(given) == 2:
+        day(Path(given[0]).resolve(), Path(given[1]).resolve())
     elif what == "tables" and len(given) == 1:
         tables(Path(given[0]))
     else:

@@ -160,12 +160,13 @@ def test_a_stop_ends_all_of_them_publishes_nothing_and_the_same_command_goes_on(
     until(lambda: learning(tmp_path, "AUDUSD"), again)  # the run is the same one
 
 
-def test_no_process_outlives_a_queue_that_was_killed(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_no_process_outlives_a_queue_that_was_killed_or_whose_terminal_went_away(number, tmp_path):
     slow(tmp_path)
     process = started(tmp_path, "--parallel", "2")
     until(lambda: learning(tmp_path, "AUDUSD", "EURUSD"), process)
-    process.kill()
-    process.wait()
+    process.send_signal(number)
+    process.wait(timeout=60)
     until(lambda: not learning(tmp_path, "AUDUSD") and not learning(tmp_path, "EURUSD"))
     assert not Registry(tmp_path / "state" / "models").list()
 
