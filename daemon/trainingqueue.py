@@ -85,6 +85,12 @@ def places(devices: Sequence[str], parallel: int) -> tuple[Place, ...]:
     return tuple(Place(device=devices[index % len(devices)] if devices else "") for index in range(count))
 
 
+def words(symbols: int, where: Sequence[Place]) -> str:
+    """How many symbols are trained where, in one line."""
+    on = ", ".join(str(place) for place in dict.fromkeys(where))
+    return f"{symbols} symbols, each in a process of its own, {min(symbols, len(where))} at a time on: {on}"
+
+
 def devices_for(config: Config) -> tuple[str, ...]:
     """The CUDA devices that what is configured can be trained on; empty where it is trained on the processor.
 

@@ -62,6 +62,7 @@ STEPS = {
     # by name: symbols, models, epochs of the torch networks (0 = their own)
     "tabular": (PAIRS, TABULAR, 0),
     "sequences": (("EURUSD", "USDJPY"), ("tcn", "gru"), 20),
+    "more_sequences": (("AUDUSD", "EURGBP", "GBPUSD"), ("tcn", "gru"), 20),
     "diffusion": (("EURUSD",), ("temporal_unet",), 10),
 }
 

@@ -135,7 +135,7 @@ def train(
     if dry_run or not several:
         check_parts(data)
     if dry_run:
-        return _plan(settings, loaded, data)
+        return _plan(settings, loaded, data, parallel or 0)
     from daemon.trainingqueue import settled
     from daemon.trainingrun import choose
 
@@ -183,14 +183,12 @@ def _train_several(
     settings: Settings, state: State, config: Config, run: "TrainingRun", parallel: int, *, stage: bool
 ) -> int:
     """Train each symbol in a process of its own, and say what became of each."""
-    from daemon.trainingqueue import devices_for, exit_status, places, table, train_symbols
+    from daemon.trainingqueue import devices_for, exit_status, places, table, train_symbols, words
 
     where = places(devices_for(config), parallel)
     console = console_for(stderr=True)
     if not settings.as_json:
-        on = ", ".join(str(place) for place in dict.fromkeys(where))
-        count = len(config.data.symbols)
-        console.print(f"{count} symbols, {len(where)} at a time on {on}", markup=False, highlight=False)
+        console.print(words(len(config.data.symbols), where), markup=False, highlight=False)
     with progress_bar("training", console, hidden=settings.as_json) as shown:
         outcomes = train_symbols(state, config, run, where, show=shown, stage=stage)
     if settings.as_json:
@@ -220,14 +218,19 @@ def _reasons(settings: Settings, config: Any, older_than_d: int) -> bool:
     return bool(reasons)
 
 
-def _plan(settings: Settings, config: Any, data: Any) -> int:
+def _plan(settings: Settings, config: Config, data: "MarketData", parallel: int) -> int:
     from daemon.training import plans_of
+    from daemon.trainingqueue import devices_for, places, words
     from models.train.engine.choices import table
 
     told = plans_of(config, data)
+    where = places(devices_for(config), parallel)
     if settings.as_json:
-        emit({"plans": {key: [_fields(line) for line in lines] for key, lines in told.items()}})
+        plans = {key: [_fields(line) for line in lines] for key, lines in told.items()}
+        emit({"plans": plans, "places": [str(place) for place in where]})
         return 0
+    if len(data.symbols) > 1:
+        click.echo(f"{words(len(data.symbols), where)}\n")
     for key, lines in told.items():
         click.echo(f"{key}\n{table(lines)}\n")
     click.echo("nothing was trained; leave --dry-run out to begin")

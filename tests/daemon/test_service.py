@@ -158,7 +158,7 @@ def test_training_anew_waits_for_a_reason_and_leaves_the_machine_to_trading():
     lines = TRAIN_UNIT.read_text().splitlines()
 
     assert any("plimsoll train --stage --if-drifted --older-than-d 30" in line for line in lines)
-    for line in ("CPUWeight=20", "IOWeight=20", "Nice=15", "MemoryMax=8G"):
+    for line in ("CPUWeight=20", "IOWeight=20", "Nice=15", "MemoryMax=8G", "KillMode=mixed"):
         assert line in lines
     assert any(line.startswith("OnCalendar=Sat") for line in TRAIN_TIMER.read_text().splitlines())
 

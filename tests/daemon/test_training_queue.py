@@ -16,7 +16,7 @@ from daemon.app import load_data
 from daemon.config import load
 from daemon.state import State, is_locked
 from daemon.training import train
-from daemon.trainingqueue import Outcome, Place, exit_status, places, settled, table, train_symbols
+from daemon.trainingqueue import Outcome, Place, exit_status, places, settled, table, train_symbols, words
 from daemon.trainingrun import TrainingRun
 from models.registry import Registry
 from tests.harness.command import REPOSITORY, plimsoll
@@ -119,6 +119,14 @@ def test_one_symbol_that_fails_leaves_the_others_and_the_same_command_does_that_
     assert len(told(again)["releases"]) == 3
     assert told(again)["run"] == "0001"
     assert told(trained(tmp_path))["run"] == "0002"  # the first is finished
+
+
+def test_a_dry_run_says_how_many_are_trained_at_a_time_and_where(prices, tmp_path):
+    told = json.loads(trained(tmp_path, "--dry-run", "--parallel", "2").stdout)
+    assert told["places"] == ["processor"] * 2
+    assert set(told["plans"]) == {f"{name} ridge" for name in PAIRS}
+    assert words(3, places(("0", "1"), 0)) == "3 symbols, each in a process of its own, 2 at a time on: GPU 0, GPU 1"
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_run_with_one_symbol_is_what_it_always_was(prices, tmp_path):
