@@ -7,6 +7,7 @@ Run as ``python -m daemon.training STATE SEED`` with the configuration as JSON o
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -42,6 +43,8 @@ OnProgress = Callable[[str, float], None]
 
 STOPPED = 130
 """Exit status of a training process that was told to stop."""
+
+_leaving = threading.Event()
 
 
 def find_models(
@@ -157,6 +160,7 @@ def train(
     for index, symbol in enumerate(data.symbols):
 
         def progress(label: str, share: float, index: int = index, name: str = symbol.symbol) -> None:
+            _still_wanted(run)
             if on_progress is not None:
                 on_progress(f"{name}: {label}", (index + share) / len(data.symbols))
 
@@ -174,11 +178,18 @@ def train(
             jobs=partial(run.job, symbol.symbol) if run is not None else lambda _name: UNATTENDED,
             parameters=config.models.parameters,
         )
+        _still_wanted(run)
         if run is None or run.writes:
             releases.append(Registry(state.models).publish(fitted.artifacts, active=fitted.active, stage=stage))
             if run is not None:
                 run.says(_published(run.name, bars, releases[-1]))
     return releases
+
+
+def _still_wanted(run: TrainingRun | None) -> None:
+    """Leave once more, where a library that was just being imported, or called, has swallowed the first exit."""
+    if _leaving.is_set() or (run is not None and run.leaving):
+        raise SystemExit(STOPPED)
 
 
 def _started(run: str, config: Config, bars: BarSeries) -> TrainingStarted:
@@ -311,6 +322,7 @@ def train_with_bar(
 def leave(_signal: int, _frame: object) -> None:
     """Leave at once, restoring the terminal. Not with KeyboardInterrupt: scikit-learn would go on and publish."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _leaving.set()
     raise SystemExit(STOPPED)
 
 

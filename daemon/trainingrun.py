@@ -65,6 +65,7 @@ class TrainingRun:
         hears: told every record, for a display; may be replaced.
         says: takes what a bus is to be told; may be replaced.
         writes: as it was given.
+        leaving: a signal ended this process where no engine listened; whatever swallows the exit, nothing is published.
     """
 
     def __init__(self, folder: Path, *, writes: bool = True) -> None:
@@ -72,6 +73,7 @@ class TrainingRun:
         self.hears: Callable[[Mapping[str, Any]], None] = lambda _record: None
         self.says: Callable[[AnyMessage], None] = lambda _message: None
         self.writes = writes
+        self.leaving = False
         self._wishes: list[Command] = []
         self._listening = False
         self._paused = False
@@ -210,7 +212,9 @@ class TrainingRun:
                 handler = before[signal.Signals(number)]
                 if self._listening and "stop" not in self._wishes:
                     self._wishes.append("stop")
-                elif callable(handler):
+                    return
+                self.leaving = True
+                if callable(handler):
                     handler(number, frame)
                 elif handler == signal.SIG_DFL:
                     signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """Several symbols: a process and a run each, side by side or one after another, whatever becomes of one of them."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -141,6 +143,36 @@ def learning(folder, *names):
     return all(is_locked(runs / f"0001-{name}" / "lock") for name in names)
 
 
+def both_have_just_begun(folder, process):
+    """Wait until both places train, and keep the one that was quicker from being done before the other begins."""
+    held = {}
+
+    def begun():
+        for name in ("AUDUSD", "EURUSD"):
+            if name not in held and learning(folder, name):
+                held[name] = next(pid for pid in children_of(process.pid) if f"0001-{name}" in command_of(pid))
+                os.kill(held[name], signal.SIGSTOP)
+        return len(held) == 2
+
+    until(begun, process)
+    return held.values()
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_of(pid):
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def then(process, held, number):
+    """Send a signal, and let them go on."""
+    process.send_signal(number)
+    for pid in held:
+        os.kill(pid, signal.SIGCONT)
+
+
 def slow(folder):
     """So much to learn that nobody is done before somebody stops it."""
     (folder / "c.toml").write_text(LONG)
@@ -151,8 +183,7 @@ def slow(folder):
 def test_a_stop_ends_all_of_them_publishes_nothing_and_the_same_command_goes_on(number, tmp_path):
     slow(tmp_path)
     process = started(tmp_path, "--parallel", "2")
-    until(lambda: learning(tmp_path, "AUDUSD", "EURUSD"), process)
-    process.send_signal(number)
+    then(process, both_have_just_begun(tmp_path, process), number)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert {each["symbol"]: each["ending"] for each in json.loads(out)["symbols"]} == {
@@ -168,12 +199,40 @@ def test_a_stop_ends_all_of_them_publishes_nothing_and_the_same_command_goes_on(
     until(lambda: learning(tmp_path, "AUDUSD"), again)  # the run is the same one
 
 
+def test_a_stop_that_a_library_swallows_publishes_nothing_all_the_same(prices, tmp_path, monkeypatch):
+    """Being imported, some take every exception for a reason to do without something."""
+    import models.train
+    from daemon.training import train_in_a_run
+
+    fit = models.train.fit_defaults
+
+    def swallowing(*arguments, **options):
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        return fit(*arguments, **options | {"progress": None})
+
+    def leave(*_):
+        raise SystemExit(130)
+
+    monkeypatch.setattr(models.train, "fit_defaults", swallowing)
+    config = config_of(tmp_path, symbols=("EURUSD",))
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with pytest.raises(SystemExit):
+            train_in_a_run(State(tmp_path / "state"), config, load_data(config), TrainingRun(tmp_path / "r"),
+                           show=lambda *_: None, stage=False)  # fmt: skip
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not Registry(tmp_path / "state" / "models").list()
+    assert not (tmp_path / "r" / "finished").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_no_process_outlives_a_queue_that_was_killed_or_whose_terminal_went_away(number, tmp_path):
     slow(tmp_path)
     process = started(tmp_path, "--parallel", "2")
-    until(lambda: learning(tmp_path, "AUDUSD", "EURUSD"), process)
-    process.send_signal(number)
+    then(process, both_have_just_begun(tmp_path, process), number)
     process.wait(timeout=60)
     until(lambda: not learning(tmp_path, "AUDUSD") and not learning(tmp_path, "EURUSD"))
     assert not Registry(tmp_path / "state" / "models").list()
