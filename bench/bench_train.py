@@ -8,6 +8,7 @@ Seconds are those of the processor where it alone works, on one thread: other wo
 """
 
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -24,9 +25,11 @@ except ImportError:
 from torch.utils.data import DataLoader, Dataset
 
 from models.contract import Problem
-from models.learning import Learning
+from models.diffusion import schedule_of
+from models.learning import Learning, Unattended
 from models.nets import _denoise, _torch, gru, tcn
 from models.nets._torch import repeatable
+from models.nets._unet import Diffuser, TemporalUnet
 from models.nets.temporal_unet import WIDTH, encoder
 from models.train.engine.callbacks import Callback
 from models.train.engine.data import Rows
@@ -35,6 +38,9 @@ from models.train.engine.recipe import BATCH
 
 CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
 WITHIN = 0.002
+CHOICES = ("precision", "compile", "cuda graph", "attention")
+LARGE = (192, 384)
+"""Channels of the U-Net of about four million weights."""
 ROWS, HELD, WINDOW, FEATURES, OUTPUTS = 6_000, 1_500, 32, 12, 3
 
 
@@ -130,6 +136,48 @@ def gathering_share(task, device, batch, step_s):
     return (CLOCK() - begin) / 200 / step_s
 
 
+class Busy:
+    """Utilisation of the GPU in percent, as NVML tells it, asked every tenth of a second within the block."""
+
+    def __init__(self, device):
+        self.found, self._device, self._over = [], device, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        if self._device.type == "cuda":
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _watch(self):
+        while not self._over.wait(0.1):
+            self.found.append(torch.cuda.utilization(self._device))
+
+    def typical(self):
+        """Of the later half, when everything is compiled and captured; None = nobody was asked."""
+        later = sorted(self.found[len(self.found) // 2 :])
+        return later[len(later) // 2] if later else None
+
+
+class Told(Unattended):
+    """A job that remembers what the engine says of its choices."""
+
+    def __init__(self):
+        self.lines = []
+
+    def note(self, line):
+        self.lines.append(line)
+
+    def chosen(self):
+        """Choices by name, of those that make a difference here."""
+        told = [line.partition(": ")[2].partition(": ") for line in self.lines]
+        return {name: what.partition(" (")[0] for name, _, what in told if name in CHOICES}
+
+
 def compare(name, make, recipe, device, epochs, batch=BATCH, rows=ROWS, **learning):
     cuda = device.type == "cuda"
     with repeatable(0):
@@ -139,7 +187,9 @@ def compare(name, make, recipe, device, epochs, batch=BATCH, rows=ROWS, **learni
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     clock, task = Clock(), problem(epochs, rows, batch=batch, device=device.type, **learning)
-    with repeatable(0):
+    job = Told()
+    task = replace(task, job=job)
+    with repeatable(0), Busy(device) as busy:
         module = make()
         weights = sum(each.numel() for each in module.parameters())
         learn(module, task, replace(recipe, patience=epochs), more=(clock,))
@@ -153,7 +203,9 @@ def compare(name, make, recipe, device, epochs, batch=BATCH, rows=ROWS, **learni
         tuned_loader_share=round(gathering_share(task, device, batch, tuned_s / (rows / batch)), 4),
         naive_loss=round(slow_found[-1], 5), tuned_loss=round(clock.found[-1], 5),
         ratio_to_same_loss=None if reached is None else round(sum(slow) / sum(clock.epochs[: reached + 1]), 2),
+        utilisation_pct=busy.typical(),
         peak_memory_mb=round(torch.cuda.max_memory_allocated() / 2**20) if cuda else None,
+        **job.chosen(),
     )  # fmt: skip
 
 
@@ -171,6 +223,11 @@ def unet():
     return _denoise.diffuser(encoder(FEATURES, 0.0), OUTPUTS, WIDTH.default)
 
 
+def large_unet():
+    return Diffuser(encoder(FEATURES, 0.0), TemporalUnet(OUTPUTS, WIDTH.default, LARGE),
+                    schedule_of(_denoise.SHAPE, _denoise.TRAINED_STEPS))  # fmt: skip
+
+
 NETWORKS = {
     "linear": (linear, _torch.gaussian("linear")),
     "tcn": (lambda: tcn.build(FEATURES, OUTPUTS, 0.0), _torch.gaussian("tcn")),
@@ -186,8 +243,11 @@ def main():
         report("train", device="cuda", skipped="no CUDA device: nothing of the GPU's part has run")
         return
     for name, (make, recipe) in NETWORKS.items():
-        for batch in (BATCH, 8_192):
-            compare(name, make, recipe, torch.device("cuda"), 5, batch, rows=400_000, strategy="fast")
+        for batch, rows in ((BATCH, 60_000), (8_192, 400_000)):
+            compare(name, make, recipe, torch.device("cuda"), 3, batch, rows=rows, strategy="fast")
+    large = _denoise.denoising("temporal_unet")
+    compare("temporal_unet, four million weights", large_unet, large, torch.device("cuda"), 3, 8_192, rows=200_000,
+            strategy="fast")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -84,28 +84,29 @@ class TemporalUnet(nn.Module):
     Args:
         outcomes: m, the length of the series.
         context: c, numbers that tell what the series depends on.
+        widths: channels of each level, the longest first; in eights.
     """
 
-    def __init__(self, outcomes: int, context: int) -> None:
+    def __init__(self, outcomes: int, context: int, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        halvings = 2 ** (len(WIDTHS) - 1)
+        halvings = 2 ** (len(widths) - 1)
         self.outcomes = outcomes
         self.length = max(_SHORTEST, -(-outcomes // halvings) * halvings)
         self.step, self.context = StepEmbedding(_TOLD), nn.Linear(context, _TOLD)
-        self.begin = nn.Conv1d(1, WIDTHS[0], 3, padding=1)
+        self.begin = nn.Conv1d(1, widths[0], 3, padding=1)
         # slots are horizons, each another; convolutions alone could not tell them apart
-        self.slots = nn.Parameter(0.02 * torch.randn(1, WIDTHS[0], self.length))
+        self.slots = nn.Parameter(0.02 * torch.randn(1, widths[0], self.length))
         self.down, self.shorter, self.longer, self.up = (nn.ModuleList() for _ in range(4))
-        for narrow, wide in zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, strict=True):
+        for narrow, wide in zip((widths[0], *widths[:-1]), widths, strict=True):
             self.down.append(Residual(narrow, wide, _TOLD))
-        for width in WIDTHS[:-1]:
+        for width in widths[:-1]:
             self.shorter.append(nn.Conv1d(width, width, 3, stride=2, padding=1))
-        self.middle = nn.ModuleList([Residual(WIDTHS[-1], WIDTHS[-1], _TOLD) for _ in range(2)])
-        self.attention = Attention(WIDTHS[-1])
-        for narrow, wide in zip(WIDTHS[-2::-1], WIDTHS[:0:-1], strict=True):
+        self.middle = nn.ModuleList([Residual(widths[-1], widths[-1], _TOLD) for _ in range(2)])
+        self.attention = Attention(widths[-1])
+        for narrow, wide in zip(widths[-2::-1], widths[:0:-1], strict=True):
             self.longer.append(nn.ConvTranspose1d(wide, narrow, 4, stride=2, padding=1))
             self.up.append(Residual(2 * narrow, narrow, _TOLD))
-        self.end = nn.Conv1d(WIDTHS[0], 1, 1)
+        self.end = nn.Conv1d(widths[0], 1, 1)
         nn.init.zeros_(self.end.weight)
 
     def forward(self, noisy: Tensor, step: Tensor, context: Tensor) -> Tensor:

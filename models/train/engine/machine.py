@@ -44,9 +44,12 @@ def look(learning: Learning, local_rank: int = 0) -> tuple[torch.device, Device]
     index = local_rank % torch.cuda.device_count()
     torch.cuda.set_device(index)
     facts = torch.cuda.get_device_properties(index)
-    if learning.memory_mb:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, learning.memory_mb * 2**20 / facts.total_memory), index)
     free, _ = torch.cuda.mem_get_info(index)
+    if learning.memory_mb:
+        limit = learning.memory_mb * 2**20
+        torch.cuda.empty_cache()  # what is kept for nobody would count
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit / facts.total_memory), index)
+        free = max(0, min(free, limit - torch.cuda.memory_allocated(index)))
     capability = (facts.major, facts.minor)
     return torch.device("cuda", index), Device(
         kind="cuda",
@@ -84,6 +87,8 @@ def set_up(choices: Choices, device: torch.device) -> Generator[None]:
     finally:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
         torch.use_deterministic_algorithms(strict)
+        if device.type == "cuda":  # a limit on memory is a training's, not the process's
+            torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
 def attending(choices: Choices):  # noqa: ANN201 (a context manager)
