@@ -45,11 +45,11 @@ class Residual(nn.Module):
 
     def __init__(self, before: int, after: int, told: int) -> None:
         super().__init__()
-        self.first = nn.Conv1d(before, after, 3, padding=1)
-        self.second = nn.Conv1d(after, after, 3, padding=1)
-        self.norms = nn.ModuleList([nn.GroupNorm(_GROUPS, after), nn.GroupNorm(_GROUPS, after)])
+        self.first = _blocks.Conv1d(before, after, 3, padding=1)
+        self.second = _blocks.Conv1d(after, after, 3, padding=1)
+        self.norms = nn.ModuleList([_blocks.GroupNorm(_GROUPS, after), _blocks.GroupNorm(_GROUPS, after)])
         self.tell = nn.Linear(told, after)
-        self.straight = nn.Conv1d(before, after, 1) if before != after else nn.Identity()
+        self.straight = _blocks.Conv1d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, series: Tensor, told: Tensor) -> Tensor:
         """Shape (n, before, l) to (n, after, l)."""
@@ -66,9 +66,9 @@ class Attention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.head = width // self.heads
-        self.norm = nn.GroupNorm(_GROUPS, width)
-        self.asked = nn.Conv1d(width, 3 * width, 1)
-        self.out = nn.Conv1d(width, width, 1)
+        self.norm = _blocks.GroupNorm(_GROUPS, width)
+        self.asked = _blocks.Conv1d(width, 3 * width, 1)
+        self.out = _blocks.Conv1d(width, width, 1)
 
     def forward(self, series: Tensor) -> Tensor:
         """Shape (n, width, l) to the same."""
@@ -93,20 +93,20 @@ class TemporalUnet(nn.Module):
         self.outcomes = outcomes
         self.length = max(_SHORTEST, -(-outcomes // halvings) * halvings)
         self.step, self.context = StepEmbedding(_TOLD), nn.Linear(context, _TOLD)
-        self.begin = nn.Conv1d(1, widths[0], 3, padding=1)
+        self.begin = _blocks.Conv1d(1, widths[0], 3, padding=1)
         # slots are horizons, each another; convolutions alone could not tell them apart
         self.slots = nn.Parameter(0.02 * torch.randn(1, widths[0], self.length))
         self.down, self.shorter, self.longer, self.up = (nn.ModuleList() for _ in range(4))
         for narrow, wide in zip((widths[0], *widths[:-1]), widths, strict=True):
             self.down.append(Residual(narrow, wide, _TOLD))
         for width in widths[:-1]:
-            self.shorter.append(nn.Conv1d(width, width, 3, stride=2, padding=1))
+            self.shorter.append(_blocks.Conv1d(width, width, 3, stride=2, padding=1))
         self.middle = nn.ModuleList([Residual(widths[-1], widths[-1], _TOLD) for _ in range(2)])
         self.attention = Attention(widths[-1])
         for narrow, wide in zip(widths[-2::-1], widths[:0:-1], strict=True):
             self.longer.append(nn.ConvTranspose1d(wide, narrow, 4, stride=2, padding=1))
             self.up.append(Residual(2 * narrow, narrow, _TOLD))
-        self.end = nn.Conv1d(widths[0], 1, 1)
+        self.end = _blocks.Conv1d(widths[0], 1, 1)
         nn.init.zeros_(self.end.weight)
 
     def forward(self, noisy: Tensor, step: Tensor, context: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         self.net = nn.Sequential(
             _blocks.Windows(window, features),
             _blocks.Transposed(),
-            nn.Conv1d(features, width, 1),
+            _blocks.Conv1d(features, width, 1),
             *(_blocks.Causal(width, dilation, dropout) for dilation in dilations),
             _blocks.Newest(),
         )

@@ -22,7 +22,7 @@ def build(features: int, outputs: int, dropout: float, width: int = WIDTH.defaul
     return nn.Sequential(
         _blocks.Windows(WINDOW, features),
         _blocks.Transposed(),
-        nn.Conv1d(features, width, 1),
+        _blocks.Conv1d(features, width, 1),
         *(_blocks.Causal(width, dilation, dropout) for dilation in DILATIONS),
         _blocks.Newest(),
         _blocks.Head(width, outputs),

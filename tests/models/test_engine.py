@@ -516,6 +516,30 @@ def test_activations_grow_with_rows_as_the_plan_says():
 # ---- a GPU
 
 
+@pytest.mark.parametrize(("stride", "dilation", "padding"), [(1, 1, 1), (1, 5, 0), (2, 1, 1)])
+def test_a_convolution_with_channels_last_makes_the_same_sums(stride, dilation, padding):
+    torch.manual_seed(1)
+    plain = _blocks.Conv1d(6, 10, 3, stride=stride, dilation=dilation, padding=padding)
+    last = copy.deepcopy(plain)
+    last.channels_last = True
+    series = torch.randn(7, 6, 16)
+    answers = [net(series) for net in (plain, last)]
+    assert torch.allclose(*answers, atol=1e-5)
+    for answer in answers:
+        answer.square().sum().backward()
+    assert torch.allclose(plain.weight.grad, last.weight.grad, rtol=1e-4, atol=1e-3)
+
+
+def test_group_normalisation_is_torchs_own_with_its_weights():
+    torch.manual_seed(2)
+    ours, theirs = _blocks.GroupNorm(8, 32), nn.GroupNorm(8, 32)
+    nn.init.normal_(theirs.weight)
+    nn.init.normal_(theirs.bias)
+    ours.load_state_dict(theirs.state_dict())
+    series = 3.0 + 2.0 * torch.randn(5, 32, 4)
+    assert torch.allclose(ours(series), theirs(series), atol=1e-5)
+
+
 @needs_cuda
 def test_on_a_gpu_everything_at_once_learns_what_the_processor_learns():
     plainly, fast = (
@@ -535,7 +559,7 @@ def test_on_a_gpu_a_captured_step_is_the_step():
 def test_on_a_gpu_too_little_memory_ends_in_pieces():
     job, device = Remembering(), torch.device("cuda")
     held_mb = -(-torch.cuda.memory_allocated(device) // 2**20)  # by whatever ran in this process before
-    tight = problem(n=40_000, batch=40_000, device="cuda", memory_mb=64 + held_mb, job=job)
+    tight = problem(n=200_000, batch=200_000, device="cuda", memory_mb=256 + held_mb, job=job)
     trained(tight, make=conv, recipe=GAUSSIAN)
     assert job.said("accumulation")
     assert torch.empty(2**28, dtype=torch.uint8, device=device).numel() == 2**28  # the limit was that training's alone

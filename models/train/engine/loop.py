@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from bus.errors import ModelError
 from models.contract import Problem
 from models.learning import COMMANDS, TrainingStopped
+from models.nets._blocks import Conv1d
 from models.train.engine import callbacks, machine, optimizers, schedules, watch, workers
 from models.train.engine.augment import augment_of
 from models.train.engine.callbacks import Callback, State
@@ -144,7 +145,9 @@ class _Training:
             callbacks.Reporting(self.problem.report),
             *more,
         )
-        with _recomputed(self.module, self.prepared.choices.checkpointing), self.problem.job.listening():
+        choices = self.prepared.choices
+        layout = _laid_out(self.module, choices.channels_last)
+        with layout, _recomputed(self.module, choices.checkpointing), self.problem.job.listening():
             while self.state.epoch < self.state.epochs and not self.state.ended:
                 self._epoch(watching)
         if not self.state.best_epoch:
@@ -319,6 +322,19 @@ def _sizes(rows: int, batch: int, *, whole: bool = False) -> list[int]:
 
 def _window(problem: Problem) -> int:
     return problem.inputs.shape[1] if problem.inputs.ndim == 3 else 1
+
+
+@contextmanager
+def _laid_out(module: nn.Module, last: bool) -> Generator[None]:  # noqa: FBT001
+    """Convolutions work with channels last while it lasts."""
+    convolutions = [each for each in module.modules() if isinstance(each, Conv1d)] if last else []
+    for each in convolutions:
+        each.channels_last = True
+    try:
+        yield
+    finally:
+        for each in convolutions:
+            each.channels_last = False
 
 
 @contextmanager

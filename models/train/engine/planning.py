@@ -10,6 +10,7 @@ from torch import nn
 
 from models.contract import Problem
 from models.learning import Learning
+from models.nets._blocks import Conv1d
 from models.train.engine import machine, memory, workers
 from models.train.engine.choices import Choice, Choices, Device, Run, decide, scaled_rate
 from models.train.engine.data import Rows, size_of
@@ -59,6 +60,10 @@ def prepare(module: nn.Module, problem: Problem, recipe: Recipe, *, measure: boo
         weight_bytes=sum(each.numel() * 4 for each in module.parameters()),
         row_bytes=memory.row_bytes(module, recipe, *_first(problem, _FEW)),
         averaged=bool(learning.average or recipe.average),
+        channels=max(
+            (min(each.in_channels, each.out_channels) for each in module.modules() if isinstance(each, Conv1d)),
+            default=0,
+        ),
         head=next((each.head for each in module.modules() if isinstance(getattr(each, "head", None), int)), 0),  # pyright: ignore[reportArgumentType]
     )
     choices = decide(learning, facts, run, here.world)
