@@ -38,7 +38,7 @@ from models.train.engine.recipe import BATCH
 
 CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
 WITHIN = 0.002
-CHOICES = ("precision", "compile", "cuda graph", "attention")
+CHOICES = ("precision", "compile", "cuda graph", "attention", "channels last")
 LARGE = (192, 384)
 """Channels of the U-Net of about four million weights."""
 ROWS, HELD, WINDOW, FEATURES, OUTPUTS = 6_000, 1_500, 32, 12, 3
@@ -248,7 +248,8 @@ def main():
             compare(name, make, recipe, cuda, 3, batch, rows=rows, strategy="fast")
     recipe = NETWORKS["temporal_unet"][1]  # as in a long run, which earns back what compiling takes
     compare("temporal_unet", unet, recipe, cuda, 3, 8_192, rows=300_000, strategy="fast", compile="on")
-    compare("temporal_unet", large_unet, recipe, cuda, 3, 8_192, rows=200_000, strategy="fast", compile="on")
+    compare("temporal_unet", large_unet, recipe, cuda, 8, 8_192, rows=200_000, strategy="fast", compile="on",
+            learning_rate=recipe.learning_rate)  # fmt: skip
 
 
 if __name__ == "__main__":
