@@ -25,11 +25,7 @@ JOURNAL = journal()
 
 @pytest.fixture(scope="module")
 def postgres_url():
-    reason = postgres.unavailable()
-    if reason:
-        pytest.skip(reason)
-    with postgres.server() as url:
-        yield url
+    yield from postgres.urls()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
 
 
 def find(name):
@@ -92,3 +93,12 @@ def _create_database(base, process, log):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(log.read_text()) from None
             time.sleep(0.05)
+
+
+def urls():
+    """For a fixture: the URL of a server that lives as long as it is asked for; without one the test is skipped."""
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with server() as url:
+        yield url
