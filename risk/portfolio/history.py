@@ -3,9 +3,9 @@
 Theory of operation. A row belongs to an opening time. It is finished when every symbol has told its bar, or when a bar
 of a later time is told: what has not come by then is missing. A missing bar is a price that did not move, as the
 account's own mark did not; the next bar brings the whole move. A bar that comes after its row was finished (history
-told symbol by symbol, a link that was down) makes all rows that are remembered be folded again, in the order of time; so
-the rows depend on the bars, not on the order in which symbols told them. Volatilities then start anew with the oldest
-remembered bar and differ a little from those of a history that was never interrupted: its weight is small by then.
+told symbol by symbol, a link that was down) makes all remembered rows be folded again, in the order of time; so the
+rows depend on the bars, not on the order in which symbols told them. Volatilities then start anew with the oldest
+remembered bar and differ a little from those of a history that was never interrupted: that bar's weight is small.
 
 A return is the simple one, (close - before) / before, in 1e-9: what a position of value v wins is then v times the
 return, exactly, and sums over symbols are exact too; a sum of log-returns would be neither. It is that of the symbol's
