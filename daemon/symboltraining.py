@@ -17,9 +17,8 @@ import msgspec
 
 from bus.errors import TradingError
 from daemon.app import load_data
-from daemon.config import Config
 from daemon.state import State
-from daemon.training import STOPPED, leave, train_in_a_run
+from daemon.training import STOPPED, handed_config, leave, train_in_a_run
 from daemon.trainingrun import TrainingRun
 from models.learning import TrainingStopped
 
@@ -55,12 +54,9 @@ def _main() -> int:
     with contextlib.suppress(OSError, AttributeError):  # not Linux: then the parent's own stopping has to do
         ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_END, int(signal.SIGTERM))
     folder, run_folder, how = sys.argv[1:4]
-    try:
-        config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        return STOPPED  # cut short: the parent was stopped before it had said all, and says so itself
+    config = handed_config()
+    if config is None:
+        return STOPPED  # the parent says so itself
     run = TrainingRun(Path(run_folder))
     try:
         data = load_data(config)

@@ -319,6 +319,16 @@ def train_with_bar(
         return train(state, config, data, seed=seed, stage=stage, on_progress=told)
 
 
+def handed_config() -> Config | None:
+    """The configuration that the parent hands over on standard input; None = it was stopped before it had said all."""
+    try:
+        return msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return None
+
+
 def leave(_signal: int, _frame: object) -> None:
     """Leave at once, restoring the terminal. Not with KeyboardInterrupt: scikit-learn would go on and publish."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -333,12 +343,9 @@ def _main() -> int:
     try:
         from daemon.app import load_data
 
-        try:
-            config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            return STOPPED  # cut short: the parent was stopped before it had said all, and says so itself
+        config = handed_config()
+        if config is None:
+            return STOPPED  # the parent says so itself
         state = State(Path(folder))
         train_with_bar(state, config, load_data(config), seed=int(seed), console=console, quiet=show == "quiet")
     except TradingError as error:

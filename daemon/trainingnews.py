@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from bus.errors import ModelError, NotSent
 from bus.mailbox import Overrun
 from bus.messages import (
@@ -107,11 +109,9 @@ class TrainingNews:
         for key, view in list(self._views.items()):
             if view.run == news.run:
                 share = 1.0 if news.outcome == "finished" else view.share
-                self._views[key] = TrainingView(
-                    run=view.run, symbol=view.symbol, state=news.outcome, at_ns=news.ts_init_ns, model=view.model,
-                    share=share, epoch=view.epoch, epochs=view.epochs, train_loss=view.train_loss,
-                    validation_loss=view.validation_loss,
-                )  # fmt: skip
+                self._views[key] = replace(
+                    view, state=news.outcome, at_ns=news.ts_init_ns, share=share, samples_per_s=0.0, left_s=None
+                )
 
     def _show(self, view: TrainingView) -> None:
         self._views.pop((view.run, view.symbol), None)

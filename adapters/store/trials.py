@@ -182,14 +182,15 @@ class _Advisory:
     def __init__(self, engine: Engine) -> None:
         self.worker = _name()
         self._engine = engine
-        self._held = self._connected()
-        self._asking = self._connected()
+        self._held, self._asking = self._connected()
 
-    def _connected(self) -> Connection:
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        if not hasattr(self, "_held"):
-            self._take(connection, self.worker)
-        return connection
+    def _connected(self) -> tuple[Connection, Connection]:
+        """The one that holds this process's lock as long as it lives, and one to ask by."""
+        held, asking = (
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") for _ in ("held", "asking")
+        )
+        self._take(held, self.worker)
+        return held, asking
 
     @staticmethod
     def _take(connection: Connection, worker: str) -> None:
@@ -215,9 +216,7 @@ class _Advisory:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError:
             self._drop()
-            del self._held
-            self._held = self._connected()
-            self._asking = self._connected()
+            self._held, self._asking = self._connected()
 
     def alive(self, worker: str) -> bool:
         number = _number(worker)

@@ -49,6 +49,14 @@ class Sequence:
     demands = Demands(window=WINDOW, feature_names=FEATURES)
 
 
+def sizes_of(problem: Problem, width: Whole = WIDTH) -> "Sizes":
+    """What was chosen of a module itself."""
+    from models.nets._torch import Sizes
+
+    given = problem.parameters
+    return Sizes(width=width.of(given), dropout=DROPOUT.of(given), penalty=PENALTY.of(given))
+
+
 class GaussianSequence(Sequence):
     """One that tells an expectation and a deviation a horizon.
 
@@ -65,23 +73,16 @@ class GaussianSequence(Sequence):
         """What may be chosen."""
         return (self.width, DROPOUT, PENALTY, *TRAINING)
 
-    def sizes(self, problem: Problem) -> "Sizes":
-        """What was chosen of the module itself."""
-        from models.nets._torch import Sizes
-
-        given = problem.parameters
-        return Sizes(width=self.width.of(given), dropout=DROPOUT.of(given), penalty=PENALTY.of(given))
-
     def fit(self, problem: Problem) -> Form:
         """Train by Gaussian likelihood, take the best epoch, damp each horizon by its worth on the validation part."""
         require(self)
         from models.nets._torch import fit_gaussian
 
-        return fit_gaussian(problem, self.name, type(self).build, self.sizes(problem))
+        return fit_gaussian(problem, self.name, type(self).build, sizes_of(problem, self.width))
 
     def plan(self, problem: Problem) -> "Prepared":
         """What `fit` would do on this machine, and why."""
         require(self)
         from models.nets._torch import plan_gaussian
 
-        return plan_gaussian(problem, self.name, type(self).build, self.sizes(problem))
+        return plan_gaussian(problem, self.name, type(self).build, sizes_of(problem, self.width))

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from models.contract import Problem
 from models.forms.diffusion import Diffusion
 from models.nets import require
-from models.nets._sequence import DROPOUT, PENALTY, TRAINING, WIDTH, WINDOW, Sequence
+from models.nets._sequence import DROPOUT, PENALTY, TRAINING, WIDTH, WINDOW, Sequence, sizes_of
 from models.space import Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.nets._torch import Sizes
     from models.train.engine.planning import Prepared
 
 DILATIONS = (1, 2, 5)
@@ -34,21 +33,14 @@ class TemporalUnet(Sequence):
         require(self)
         from models.nets._denoise import fit_diffusion
 
-        return fit_diffusion(problem, self.name, encoder, _sizes(problem))
+        return fit_diffusion(problem, self.name, encoder, sizes_of(problem))
 
     def plan(self, problem: Problem) -> "Prepared":
         """What the training of `fit` would do on this machine, and why."""
         require(self)
         from models.nets._denoise import plan_diffusion
 
-        return plan_diffusion(problem, self.name, encoder, _sizes(problem))
-
-
-def _sizes(problem: Problem) -> "Sizes":
-    from models.nets._torch import Sizes
-
-    given = problem.parameters
-    return Sizes(width=WIDTH.of(given), dropout=DROPOUT.of(given), penalty=PENALTY.of(given))
+        return plan_diffusion(problem, self.name, encoder, sizes_of(problem))
 
 
 def encoder(features: int, dropout: float, width: int = WIDTH.default) -> "nn.Module":
