@@ -30,6 +30,7 @@ from bus.messages import (
 )
 from risk.alerts.rule import Context, Reading, Rule, Words
 from risk.book import Book
+from risk.limits.figures import value_all
 from risk.policy import Policy
 from risk.record import ACCOUNT, in_last_minute
 
@@ -79,17 +80,12 @@ def holdings(book: Book, policy: Policy, now_ns: int) -> Iterable[LimitUse]:  # 
     equity = book.equity
     if equity <= 0:
         return
-    gross = net = margin = 0
-    for symbol, sides in book.worst_case_e2().items():
-        mid_e5 = book.marks.mid_e5(symbol) if symbol in book.instruments else None
-        scale = book.marks.scale_of(symbol) if symbol in book.instruments else None
-        if mid_e5 is None or scale is None:
-            return
-        values = [-(-volume_e2 * mid_e5 * scale[1] // scale[2]) for volume_e2 in sides]
-        larger = max(values)
-        gross += sum(values)
-        net += larger
-        margin += -(-larger // book.leverage_of(symbol))
+    valued = value_all(book, book.worst_case_e2())
+    if valued is None:
+        return
+    worth, (gross, net, margin) = valued
+    for symbol, (long_value, short_value, *_) in worth.items():
+        larger = max(long_value, short_value)
         yield from _share(f"position_size {symbol}", larger, equity, policy.max_position_pct_equity)
     yield from _share("exposure", gross, equity, policy.max_exposure_pct_equity)
     yield from _share("leverage", net, equity, policy.max_leverage_pct)

@@ -186,8 +186,9 @@ def look(
     at = side < 0
     count.sides[symbol][at] += volume_e2
     count.own[symbol][at] += volume_e2
-    valued = value_all(book, count.sides, symbol, at)
+    valued = value_all(book, count.sides)
     worth = None if valued is None else valued[0]
+    values = None if valued is None else Values(valued[0][symbol][at], *valued[1])
     equity = book.equity
     calendar = record.calendar if policy.news.on else None
     return Check(
@@ -210,7 +211,7 @@ def look(
         fallen=tuple([floor for floor in book.watermarks.floors(policy) if equity <= floor.at]),
         limits=terms.limits,
         figures=(
-            of_account(book, count, None if valued is None else valued[1], now_ns),
+            of_account(book, count, values, now_ns),
             of_symbol(book, count, worth, symbol, at, now_ns) if terms.of_symbol else NOTHING,
             of_strategy(book, count, worth, intent, at, now_ns) if terms.of_strategy else NOTHING,
         ),

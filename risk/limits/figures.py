@@ -4,6 +4,7 @@ One walk through the book counts for all three (`count_all`), one prices every s
 every entry, so it is written for speed: plain loops, no objects between.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -106,15 +107,8 @@ def count_all(book: Book, symbol: str, strategy: str | None) -> Count:
     return Count(sides, own, entries, in_symbol, in_strategy, floating_symbol, floating_strategy)
 
 
-def value_all(book: Book, sides: Sides, symbol: str, at: int) -> tuple[Worth, Values] | None:
-    """Every side at its symbol's mid price, and the sums; None where something cannot be valued.
-
-    Args:
-        book: has the prices.
-        sides: to be valued.
-        symbol: the entry's.
-        at: the entry's side: 0 = long, 1 = short.
-    """
+def value_all(book: Book, sides: Mapping[str, Sequence[int]]) -> tuple[Worth, tuple[int, int, int]] | None:
+    """Every side at its symbol's mid price, and gross, net and margin of all; None where something cannot be valued."""
     worth: Worth = {}
     gross = net = margin = 0
     quotes, scale_of, leverage_of = book.quotes, book.marks.scale_of, book.leverage_of
@@ -133,7 +127,7 @@ def value_all(book: Book, sides: Sides, symbol: str, at: int) -> tuple[Worth, Va
         gross += long_value + short_value
         net += larger
         margin -= -larger // leverage
-    return worth, Values(worth[symbol][at], gross, net, margin)
+    return worth, (gross, net, margin)
 
 
 def legs(book: Book, worth: Worth, instrument: Instrument) -> tuple[tuple[str, int], ...]:

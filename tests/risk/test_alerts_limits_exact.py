@@ -75,13 +75,13 @@ def test_without_equity_nothing_held_has_a_share_of_it(balance, there):
 
 
 @pytest.mark.parametrize("symbol", ["XXXYYY", "USDJPY"])
-def test_what_cannot_be_valued_leaves_no_sums(symbol):
+def test_while_something_held_cannot_be_valued_no_share_of_equity_is_told(symbol):
     book = begun(symbols=("EURUSD", "USDJPY"), quoted=False)
     book.mark(quote())
     opened(book, commission=0)
     book.fold(foreign(symbol, Side.BUY, 100_000))
     policy = switched_off(max_position_pct_equity=500, max_exposure_pct_equity=2_000)
-    assert [name for name, *_ in used(book, policy)] == ["position_size EURUSD"]
+    assert used(book, policy) == []
 
 
 def test_orders_cancels_and_positions_are_counted():
